@@ -1,0 +1,137 @@
+"""The one sentence with which Energax refuses bad input.
+
+Every mistake of a user, in Python or on the command line, becomes an `InputError` whose
+text names the argument, says what is allowed and what came. The command line prints that
+text alone and exits with a non-zero status; nothing else in the library formats errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["InputError", "check", "check_array", "check_choice", "check_integer", "check_number"]
+
+
+class InputError(ValueError):
+    """A mistake in what the user passed: one sentence, no traceback on the command line."""
+
+
+def check(condition: Any, owner: str, argument: str, allowed: str, got: object) -> None:
+    """Raise `InputError` unless `condition` holds.
+
+    The sentence is "<owner>: <argument> must be <allowed>; got <got>."
+    """
+    if not condition:
+        raise InputError(f"{owner}: {argument} must be {allowed}; got {got}.")
+
+
+def check_number(
+    owner: str,
+    argument: str,
+    value: object,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> float:
+    """Return `value` as a float if it is a finite number within the stated bounds."""
+    bounds = [
+        f"above {above:g}" if above is not None else "",
+        f"at least {at_least:g}" if at_least is not None else "",
+        f"at most {at_most:g}" if at_most is not None else "",
+    ]
+    allowed = " ".join(["a finite number", " and ".join(b for b in bounds if b)]).strip()
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        check(False, owner, argument, allowed, repr(value))
+        raise AssertionError from None
+    ok = math.isfinite(number)
+    ok = ok and (above is None or number > above)
+    ok = ok and (at_least is None or number >= at_least)
+    ok = ok and (at_most is None or number <= at_most)
+    check(ok, owner, argument, allowed, repr(value))
+    return number
+
+
+def check_integer(owner: str, argument: str, value: object, *, at_least: int) -> int:
+    """Return `value` if it is a whole number of at least `at_least` (booleans are refused)."""
+    import operator
+
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    ok = number is not None and not isinstance(value, bool) and number >= at_least
+    check(ok, owner, argument, f"a whole number of at least {at_least}", repr(value))
+    assert number is not None
+    return number
+
+
+def check_choice(owner: str, argument: str, value: object, choices: Iterable[str]) -> str:
+    """Return `value` if it is one of `choices`; otherwise name them all and the nearest."""
+    names = list(choices)
+    if isinstance(value, str) and value in names:
+        return value
+    near = difflib.get_close_matches(str(value).lower(), [n.lower() for n in names], n=1)
+    nearest = next((n for n in names if near and n.lower() == near[0]), None)
+    hint = f" (did you mean {nearest!r}?)" if nearest else ""
+    check(False, owner, argument, "one of " + ", ".join(map(repr, names)), f"{value!r}{hint}")
+    raise AssertionError
+
+
+def check_array(
+    owner: str,
+    argument: str,
+    value: Any,
+    *,
+    event_shape: tuple[int, ...] | None = None,
+    at_least_rows: int = 1,
+) -> Any:
+    """Return `value` as a float32 NumPy array of rows, refusing what no model could use.
+
+    Parameters
+    ----------
+    value
+        Anything `numpy.asarray` takes; shape (n, *event_shape).
+    event_shape
+        Shape of one row, if it is known.
+    at_least_rows
+        The fewest rows accepted.
+
+    Raises
+    ------
+    InputError
+        If the entries are not numbers, a row has the wrong shape, there are too few rows, or
+        an entry is NaN or infinite (the first such row is named).
+    """
+    import numpy as np
+
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = np.asarray(None)
+    numeric = array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"
+    check(numeric, owner, argument, "an array of real numbers", f"entries of type {array.dtype}")
+    check(array.ndim >= 1, owner, argument, "an array with one row per observation", "a single number")
+    if event_shape is not None:
+        wanted = "(n, " + ", ".join(map(str, event_shape)) + ")" if event_shape else "(n,)"
+        check(array.shape[1:] == tuple(event_shape), owner, argument, f"of shape {wanted}", f"shape {array.shape}")
+    check(
+        array.shape[0] >= at_least_rows and array.size > 0,
+        owner,
+        argument,
+        f"an array of at least {at_least_rows} row{'s' if at_least_rows != 1 else ''}",
+        f"shape {array.shape}",
+    )
+    array = array.astype(np.float32)
+    finite = np.isfinite(array.reshape(array.shape[0], -1)).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        values = array.reshape(array.shape[0], -1)[row]
+        bad = values[~np.isfinite(values)][0]
+        check(False, owner, argument, "finite everywhere", f"{bad} in row {row}")
+    return array

@@ -1,0 +1,143 @@
+"""From the names of transforms to a pipeline fitted to a data set's training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..checks import InputError, check, check_choice
+from energax.data.dataset import Dataset
+from energax.data.transforms import Affine, Dequantise, HorizontalFlip, Logit, Pad, Pipeline, Reshape, Transform
+
+__all__ = ["preprocessing"]
+
+OWNER = "preprocessing"
+# name → what may follow its colon, with the type to read it as
+NAMES: dict[str, type | None] = {
+    "standardise": None,
+    "unit": None,
+    "pad": int,
+    "dequantise": int,
+    "logit": float,
+    "flip": None,
+    "image": None,
+    "flatten": None,
+}
+
+
+def _unit(rows: np.ndarray) -> Affine:
+    """Map bytes by 255 whatever the brightest one seen is; other units by their range."""
+    if rows.min() >= 0 and 1 < rows.max() <= 255:
+        return Affine.unit_interval(rows, 0, 255)
+    return Affine.unit_interval(rows)
+
+
+def _automatic(dataset: Dataset) -> list[str]:
+    if dataset.kind == "table":
+        return ["standardise"]
+    if dataset.kind == "image" and (dataset.train.max() > 1 or dataset.train.min() < 0):
+        return ["unit"]
+    return []
+
+
+def _argument(spelled: object) -> tuple[str, Any]:
+    """Split "pad:2" into its name and number; a name alone has None."""
+    name, colon, text = str(spelled).strip().partition(":")
+    check_choice(OWNER, "names", name, NAMES)
+    read = NAMES[name]
+    if not colon:
+        check(name != "pad", OWNER, "names", "'pad:WIDTH'", repr(spelled))
+        return name, None
+    check(read is not None, OWNER, "names", f"{name!r} without a number", repr(spelled))
+    assert read is not None
+    try:
+        return name, read(text)
+    except ValueError:
+        raise InputError(f"{OWNER}: names must be '{name}:' with a number; got {str(spelled)!r}.") from None
+
+
+def _check_levels(rows: np.ndarray, levels: int) -> None:
+    """Refuse noise that is not one grey level wide: it would blur the data or leave gaps."""
+    steps = rows * (levels - 1)
+    off = np.abs(steps - np.round(steps)) > 1e-3
+    got = f"{rows[off][0]:g}" if off.any() else ""
+    allowed = f"used on values k/{levels - 1} (state the number of levels, as in 'dequantise:17')"
+    check(not off.any(), OWNER, f"dequantise:{levels}", allowed, got)
+
+
+def preprocessing(dataset: Dataset, names: str | Sequence[str] = "auto") -> Pipeline:
+    """Build the pipeline from a data set's units to a model's.
+
+    Parameters
+    ----------
+    dataset
+        Its training rows alone give means, standard deviations and ranges.
+    names
+        ``"auto"``: tables are standardised; images outside [0, 1] are mapped to it (from 0 to
+        255 where they lie there, otherwise from their own range); images in [0, 1] and points
+        are left alone. Otherwise transforms in the order of their use, as a list or one string
+        with commas: ``standardise``, ``unit``, ``pad:WIDTH``, ``dequantise`` or
+        ``dequantise:LEVELS``, ``logit`` or ``logit:ALPHA``, ``flip``, ``image`` (a flat image in
+        its `image_shape`), ``flatten``. Each is fitted to the rows that reach it.
+
+    Returns
+    -------
+    Pipeline
+        Acts on one event of `dataset`.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, a wrong number, or a transform that does not fit the events.
+    """
+    if isinstance(names, str):
+        names = _automatic(dataset) if names == "auto" else [n for n in names.split(",") if n.strip()]
+    transforms: list[Transform] = []
+    shape = dataset.event_shape
+
+    reached, mapped = dataset.train, 0
+
+    def rows() -> np.ndarray:
+        """Training rows as they reach the next transform, mapped only when one asks for them."""
+        nonlocal reached, mapped
+        for step in transforms[mapped:]:
+            reached = np.asarray(jax.vmap(step.forward)(reached))
+        mapped = len(transforms)
+        return reached
+
+    for spelled in names:
+        name, number = _argument(spelled)
+        if name in ("pad", "flip"):
+            fits = len(shape) == 3
+            check(fits, OWNER, name, "used on image events (height, width, channels)", f"events {shape}")
+        if name == "standardise":
+            step: Transform = Affine.standardise(rows())
+        elif name == "unit":
+            step = _unit(rows())
+        elif name == "pad":
+            step = Pad(number)
+        elif name == "dequantise":
+            step = Dequantise() if number is None else Dequantise(number)
+        elif name == "logit":
+            step = Logit() if number is None else Logit(number)
+        elif name == "flip":
+            step = HorizontalFlip()
+        elif name == "flatten":
+            step = Reshape(shape, (int(np.prod(shape)),))
+        else:
+            check(dataset.image_shape is not None, OWNER, name, "used on a data set of images", dataset.kind)
+            assert dataset.image_shape is not None
+            step = Reshape(shape, dataset.image_shape)
+        if name in ("dequantise", "logit"):
+            seen = rows()
+            low, high = float(seen.min()), float(seen.max())
+            fits = low >= 0 and high <= 1
+            check(fits, OWNER, name, "used on values in [0, 1] ('unit' first)", f"values {low:g} to {high:g}")
+        if isinstance(step, Dequantise):
+            _check_levels(seen[:1000], step.levels)
+        transforms.append(step)
+        shape = jax.eval_shape(step.forward, jax.ShapeDtypeStruct(shape, np.float32)).shape
+    return Pipeline(transforms)

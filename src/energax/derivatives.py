@@ -1,0 +1,232 @@
+r"""The only place that differentiates a model in x.
+
+For an energy E with p(x) ∝ exp(−E(x)),
+
+    score               s(x) = −∇E(x)
+    Laplacian           ΔE(x) = tr ∇²E(x)
+    Jacobian trace      tr ∇f(x) of a vector field f, so that ΔE = −tr ∇s
+    Hutchinson          tr A = E[vᵀAv] for any v with E[vvᵀ] = I
+    Hessian product     ∇²E(x) v
+
+A *vector field* that is a score but need not be a gradient is wrapped in `Score`, and a
+condition c is bound to a model by `bind`. Both are decided by type: nobody guesses from the
+shape of an output. All functions take ONE event; batches are the caller's `jax.vmap`.
+
+Sources: Hyvärinen (2005) for the Laplacian form of score matching; Hutchinson (1989) for the
+trace estimator; Song & Kingma (2021), "How to train your energy-based models", eq. 8 and 15.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from energax.checks import check_choice, check_integer
+from energax.typing import Condition, Event, Events, Key, Model, Scalar
+
+__all__ = [
+    "Given",
+    "Score",
+    "bind",
+    "energy_and_score",
+    "evaluate",
+    "hessian_vector_product",
+    "hutchinson_laplacian",
+    "hutchinson_trace",
+    "jacobian_trace",
+    "laplacian",
+    "probe",
+    "score",
+]
+
+PROBES = ("rademacher", "gaussian", "sphere")
+
+
+class Score(eqx.Module):
+    """A vector field used as a score: `score(Score(f), x)` is f(x), not a derivative.
+
+    Parameters
+    ----------
+    field
+        x ↦ s(x), or (x, condition) ↦ s(x, condition), of the shape of one event. It need
+        not be the gradient of anything.
+    """
+
+    field: Callable[..., Event]
+
+    def __call__(self, x: Event, condition: Condition | None = None) -> Event:
+        """Return the field at one event."""
+        return evaluate(self.field, x, condition)
+
+
+class Given(eqx.Module):
+    """The energy x ↦ E(x, c) with the condition c held fixed.
+
+    Parameters
+    ----------
+    energy
+        A conditional energy (x, condition) ↦ E(x, condition).
+    condition
+        The condition, an array or a pytree of arrays; never differentiated here.
+    """
+
+    energy: Callable[..., Scalar]
+    condition: Condition
+
+    def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
+        """Return E(x, c) at one event; the bound condition is the only one."""
+        return self.energy(x, self.condition)
+
+
+def evaluate(function: Callable[..., Any], x: Event, condition: Condition | None = None) -> Any:
+    """Call `function(x)`, or `function(x, condition)` if there is a condition."""
+    return function(x) if condition is None else function(x, condition)
+
+
+def bind(model: Model, condition: Condition | None) -> Model:
+    """Return the model of x alone, the condition held fixed (None binds nothing)."""
+    if condition is None:
+        return model
+    if isinstance(model, Score):
+        return Score(Given(model.field, condition))
+    return Given(model, condition)
+
+
+def score(model: Model, x: Event, condition: Condition | None = None) -> Event:
+    """s(x) = −∇E(x) of an energy, or f(x) of a `Score(f)`, at one event.
+
+    Parameters
+    ----------
+    model
+        An energy or a `Score`.
+    x
+        One event.
+    condition
+        Passed to the model if given.
+
+    Returns
+    -------
+    Event
+        The score, of the shape of x.
+    """
+    if isinstance(model, Score):
+        return model(x, condition)
+    gradient = jax.grad(lambda y: evaluate(model, y, condition))(x)
+    return jax.tree.map(jnp.negative, gradient)
+
+
+def energy_and_score(energy: Model, x: Event, condition: Condition | None = None) -> tuple[Scalar, Event]:
+    """E(x) and −∇E(x) of an energy at one event, from one forward and one backward pass."""
+    value, gradient = jax.value_and_grad(lambda y: evaluate(energy, y, condition))(x)
+    return value, jax.tree.map(jnp.negative, gradient)
+
+
+def hessian_vector_product(energy: Model, x: Event, v: Event, condition: Condition | None = None) -> Event:
+    """∇²E(x) v at one event, forward over reverse: the cost of about two gradients."""
+    return jax.jvp(jax.grad(lambda y: evaluate(energy, y, condition)), (x,), (v,))[1]
+
+
+def jacobian_trace(field: Callable[[Event], Event], x: Event, *, chunk: int | None = None) -> Scalar:
+    """tr ∇f(x) of a vector field, exactly: d Jacobian-vector products.
+
+    Parameters
+    ----------
+    field
+        x ↦ f(x) on one event, f(x) of the shape of x.
+    x
+        One event of d numbers.
+    chunk
+        How many coordinates are differentiated at a time. None takes all d at once; a chunk
+        bounds memory at `chunk` tangents, also under a further reverse pass, since each
+        chunk is recomputed rather than stored.
+    """
+    flat, unravel = ravel_pytree(x)
+
+    def flat_field(y):
+        return ravel_pytree(field(unravel(y)))[0]
+
+    def diagonal(i):
+        direction = jnp.zeros_like(flat).at[i].set(1)
+        return jax.jvp(flat_field, (flat,), (direction,))[1][i]
+
+    coordinates = jnp.arange(flat.size)
+    if chunk is None or chunk >= flat.size:
+        return jax.vmap(diagonal)(coordinates).sum()
+    check_integer("jacobian_trace", "chunk", chunk, at_least=1)
+    return jax.lax.map(jax.checkpoint(diagonal), coordinates, batch_size=chunk).sum()
+
+
+def laplacian(
+    energy: Model, x: Event, condition: Condition | None = None, *, chunk: int | None = None
+) -> Scalar:
+    """ΔE(x) = tr ∇²E(x) at one event, exactly, forward over reverse (see `jacobian_trace`)."""
+    return -jacobian_trace(lambda y: score(energy, y, condition), x, chunk=chunk)
+
+
+def probe(distribution: str, like: Event, key: Key) -> Event:
+    """Draw v with E[v] = 0 and E[vvᵀ] = I, of the shape of `like`.
+
+    Parameters
+    ----------
+    distribution
+        "rademacher" (±1, the least variance of the three for the trace), "gaussian", or
+        "sphere" (uniform on the sphere of radius √d).
+    """
+    check_choice("probe", "distribution", distribution, PROBES)
+    flat, unravel = ravel_pytree(like)
+    if distribution == "rademacher":
+        return unravel(jax.random.rademacher(key, flat.shape, flat.dtype))
+    v = jax.random.normal(key, flat.shape, flat.dtype)
+    if distribution == "sphere":
+        v = v * jnp.sqrt(flat.size / jnp.sum(v * v))
+    return unravel(v)
+
+
+def hutchinson_trace(
+    field: Callable[[Event], Event],
+    x: Event,
+    *,
+    key: Key,
+    probes: int = 1,
+    distribution: str = "rademacher",
+) -> Scalar:
+    """An unbiased estimate of tr ∇f(x): the mean over probes of vᵀ ∇f(x) v.
+
+    Parameters
+    ----------
+    probes
+        How many directions are averaged; the variance falls as 1/probes.
+    distribution
+        The law of v: see `probe`.
+    """
+    check_integer("hutchinson_trace", "probes", probes, at_least=1)
+
+    def one(k):
+        v = probe(distribution, x, k)
+        return tree_dot(v, jax.jvp(field, (x,), (v,))[1])
+
+    return jax.vmap(one)(jax.random.split(key, probes)).mean()
+
+
+def hutchinson_laplacian(
+    energy: Model,
+    x: Event,
+    condition: Condition | None = None,
+    *,
+    key: Key,
+    probes: int = 1,
+    distribution: str = "rademacher",
+) -> Scalar:
+    """An unbiased estimate of ΔE(x) from Hessian-vector products (see `hutchinson_trace`)."""
+    field = lambda y: score(energy, y, condition)  # noqa: E731
+    return -hutchinson_trace(field, x, key=key, probes=probes, distribution=distribution)
+
+
+def tree_dot(a: Events, b: Events) -> Scalar:
+    """Sum over all leaves and entries of a·b."""
+    return sum(jax.tree.leaves(jax.tree.map(lambda u, v: jnp.sum(u * v), a, b)), start=jnp.zeros(()))

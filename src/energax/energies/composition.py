@@ -1,0 +1,149 @@
+r"""Energies made of energies.
+
+    Sum                E(x) = Σ_k E_k(x)                        the product of the densities
+    Mixture            E(x) = −log Σ_k w_k exp(−E_k(x))         the sum of the unnormalised densities
+    Tempered           E(x) / T                                 p^{1/T}
+    WithGaussianBase   E(x) + Σ_i [(x_i−μ_i)² / (2β_i²)]        p ∝ exp(−E) N(μ, diag β²)
+
+`WithGaussianBase` makes any network integrable: Grathwohl et al. (2020), "Learning the Stein
+discrepancy …", eq. 15 and 17, with learnable μ and log β.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from energax.checks import check, check_number
+from energax.derivatives import evaluate
+from energax.energies.base import Energy
+from energax.typing import Array, Condition, Event, Float, Scalar
+
+__all__ = ["Mixture", "Sum", "Tempered", "WithGaussianBase"]
+
+
+def _shared_shape(owner: str, energies: Sequence[Energy]) -> tuple[int, ...]:
+    check(len(energies) > 0, owner, "energies", "a sequence of at least one energy", "none")
+    shapes = {energy.event_shape for energy in energies}
+    check(len(shapes) == 1, owner, "energies", "over events of one shape", sorted(shapes))
+    return shapes.pop()
+
+
+class Sum(Energy):
+    """E(x) = Σ_k E_k(x): the product of the densities.
+
+    Parameters
+    ----------
+    energies
+        Energies over events of one shape; a condition is passed to each.
+    """
+
+    energies: tuple[Energy, ...]
+    event_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, energies: Sequence[Energy]):
+        self.energies = tuple(energies)
+        self.event_shape = _shared_shape("Sum", self.energies)
+
+    def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
+        """Return E(x)."""
+        return jnp.sum(jnp.stack([evaluate(energy, x, condition) for energy in self.energies]))
+
+
+class Mixture(Energy):
+    """E(x) = −log Σ_k w_k exp(−E_k(x)).
+
+    The components' unnormalised densities are added as they stand: w_k is the share of
+    component k only if all have the same log Z.
+
+    Parameters
+    ----------
+    energies
+        Energies over events of one shape; a condition is passed to each.
+    weights
+        w_k > 0, normalised here; equal if None. Stored, and trained, as logits.
+    """
+
+    energies: tuple[Energy, ...]
+    logits: Float[Array, " K"]
+    event_shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(self, energies: Sequence[Energy], weights: Sequence[float] | None = None):
+        self.energies = tuple(energies)
+        self.event_shape = _shared_shape("Mixture", self.energies)
+        given = [1.0] * len(self.energies) if weights is None else list(weights)
+        ok = len(given) == len(self.energies) and all(w > 0 for w in given)
+        check(ok, "Mixture", "weights", f"{len(self.energies)} positive numbers", given)
+        self.logits = jnp.log(jnp.asarray(given, jnp.float32))
+
+    def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
+        """Return E(x)."""
+        energies = jnp.stack([evaluate(energy, x, condition) for energy in self.energies])
+        return -jax.nn.logsumexp(jax.nn.log_softmax(self.logits) - energies)
+
+
+class Tempered(Energy):
+    """E(x)/T, the energy at temperature T: T > 1 flattens, T < 1 sharpens.
+
+    Parameters
+    ----------
+    energy
+        The energy at T = 1.
+    temperature
+        T > 0. A constant: not trained.
+    """
+
+    energy: Energy
+    temperature: float = eqx.field(static=True)
+
+    def __init__(self, energy: Energy, temperature: float):
+        self.energy = energy
+        self.temperature = check_number("Tempered", "temperature", temperature, above=0)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one event."""
+        return self.energy.event_shape
+
+    def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
+        """Return E(x)/T."""
+        return evaluate(self.energy, x, condition) / self.temperature
+
+
+class WithGaussianBase(Energy):
+    """E(x) + Σ_i (x_i − μ_i)² / (2β_i²): an energy times a learnable diagonal Gaussian.
+
+    Grathwohl et al. (2020), eq. 15 and 17.
+
+    Parameters
+    ----------
+    energy
+        Any energy over one array.
+    mean, scale
+        Initial μ and β > 0, broadcast to the event's shape; for data, its mean and its
+        standard deviation.
+    """
+
+    energy: Energy
+    mean: Float[Array, "*event"]
+    log_scale: Float[Array, "*event"]
+
+    def __init__(self, energy: Energy, mean: Array | float = 0.0, scale: Array | float = 1.0):
+        self.energy = energy
+        scale = jnp.asarray(scale, jnp.float32)
+        check(bool(jnp.all(scale > 0)), "WithGaussianBase", "scale", "positive", f"a minimum of {scale.min()}")
+        self.mean = jnp.broadcast_to(jnp.asarray(mean, jnp.float32), energy.event_shape)
+        self.log_scale = jnp.broadcast_to(jnp.log(scale), energy.event_shape)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one event."""
+        return self.energy.event_shape
+
+    def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
+        """Return E(x) with the base's energy added."""
+        z = (x - self.mean) * jnp.exp(-self.log_scale)
+        return evaluate(self.energy, x, condition) + 0.5 * jnp.sum(z**2)

@@ -1,0 +1,75 @@
+"""Settings by name: what each data set trains with when the user says nothing.
+
+A preset is a set of changes to `RunConfig`, as `config.replace` takes them. The names
+"image", "table" and "points" stand for the user's own data of that kind.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from energax.checks import check_choice
+from energax.config import RunConfig, replace
+
+__all__ = ["PRESETS", "preset", "preset_name"]
+
+_MNIST_LADDER = {"objective.sigma_min": 0.1, "objective.sigma_max": 3.0}
+_MIXER = {
+    "energy": "mixer",
+    "fit.steps": 2500,
+    "fit.beta2": 0.95,
+    "fit.warmup": 50,
+    "fit.ema": 0.995,
+    "fit.learning_rate": 2e-3,
+}
+_PAPER = {
+    "energy": "resnet",
+    "fit.batch_size": 128,
+    "fit.beta2": 0.95,
+    "fit.learning_rate": 5e-5,
+    "fit.final_learning_rate": 1e-6,
+    "fit.ema": 0.0,
+    "fit.checkpoint_every": 5000,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "digits": {"fit.steps": 3000, "sampler.hold": 200, "sampler.anneal": 1000, "sampler.cool": 100},
+    "points": {"energy.width": 128, "energy.depth": 3, "objective.sigma_max": 3.0, "fit.steps": 4000},
+    "table": {"energy.width": 256, "fit.steps": 3000, "fit.weight_decay": 1e-4},
+    "image": dict(_MIXER),
+    "mnist": {**_MIXER, **_MNIST_LADDER},
+    "fashion-mnist": {**_MIXER, **_MNIST_LADDER},
+    "notmnist": {**_MIXER, **_MNIST_LADDER},
+    "cifar10": {**_MIXER, "objective.spacing": "linear"},
+    "mnist-res12": {**_PAPER, **_MNIST_LADDER, "preprocess": "pad:2", "fit.steps": 100_000},
+    "cifar10-res18": {
+        **_PAPER,
+        "objective.spacing": "linear",
+        "energy.layers": 18,
+        "energy.width": 128,
+        "fit.steps": 300_000,
+    },
+    "celeba-res18": {
+        **_PAPER,
+        "objective.spacing": "linear",
+        "preprocess": "flip",
+        "energy.layers": 18,
+        "energy.width": 128,
+        "fit.steps": 300_000,
+    },
+}
+
+
+def preset_name(data: str, kind: str) -> str:
+    """Return the preset for a data set: its own if it has one, else that of its kind."""
+    return data if data in PRESETS else kind
+
+
+def preset(name: str, data: str) -> RunConfig:
+    """Return the configuration of a preset for a data set.
+
+    "<data>-res12" and "<data>-res18" are the paper's own networks and settings, meant for a
+    GPU.
+    """
+    check_choice("configuration", "preset", name, PRESETS)
+    return replace(RunConfig(data=data), PRESETS[name])

@@ -1,0 +1,197 @@
+r"""The contract of a sampler, and the one loop that runs every sampler.
+
+A sampler is dynamics on ONE chain,
+
+    state = init(model, x, key),      state, info = step(model, state, key, i),
+
+with the model an argument and never a field. `run` owns the loop: it vmaps the chains, gives
+chain j at step i the key fold_in(fold_in(key, j), i), so that a chain depends on neither the
+number of chains nor the number of steps that follow, and calls observers between chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from energax.checks import check, check_integer
+from energax.derivatives import bind
+from energax.loops import compiles_loop, fori
+from energax.typing import Condition, Event, Events, Key, Metrics, Model
+
+__all__ = ["Observer", "Run", "Sampler", "run"]
+
+Observer = Callable[[Model, Event, jax.Array], Any]
+"""(model, x, i) ↦ what to record of one chain before step i; vmapped over chains."""
+
+REPORT_EVERY = 100  # steps between calls of `progress`, when nothing is observed
+
+
+class Sampler(eqx.Module):
+    """Base of the samplers: fields are settings and schedules, never a model or a state."""
+
+    @property
+    def horizon(self) -> int | None:
+        """Steps the sampler's schedules are laid out for, or None for any number."""
+        return None
+
+    def init(self, model: Model, x: Event, key: Key) -> Any:
+        """Return the state of a chain that starts at x."""
+        raise NotImplementedError
+
+    def step(self, model: Model, state: Any, key: Key, i: jax.Array) -> tuple[Any, Metrics]:
+        """Return the state after step i, and what the step reports (scalars)."""
+        raise NotImplementedError
+
+    def position(self, state: Any) -> Event:
+        """Return where the chain is."""
+        return state
+
+
+class Run(NamedTuple):
+    """What `run` returns.
+
+    Parameters
+    ----------
+    x
+        Last position of every chain, shape (n, *event).
+    observed
+        For each observer, its records stacked over time: leading axes (times, n).
+    steps
+        The step before which each record was taken, shape (times,); the last is the end.
+    """
+
+    x: Events
+    observed: dict[str, Any]
+    steps: np.ndarray
+
+
+def run(
+    sampler: Sampler,
+    model: Model,
+    x: Events,
+    *,
+    key: Key,
+    steps: int | None = None,
+    condition: Condition | None = None,
+    observers: Mapping[str, Observer] | None = None,
+    every: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Run:
+    """Run one chain from each row of x.
+
+    Parameters
+    ----------
+    sampler
+        The dynamics.
+    model
+        An energy or a `Score`; a conditional one with `condition`.
+    x
+        Starting points, shape (n, *event).
+    key
+        Decides every draw: same key, same bits; chain j does not depend on how many there are.
+    steps
+        How many steps; the sampler's own horizon if None.
+    condition
+        One condition per chain, leading axis n.
+    observers
+        Name → (model, x, i) ↦ record of one chain. Called every `every` steps and at the end.
+    every
+        Steps between records; required with observers.
+    progress
+        Called as progress(done, steps) after each chunk of steps.
+
+    Raises
+    ------
+    InputError
+        If steps is missing for a sampler without a horizon, or exceeds the horizon.
+    """
+    horizon = sampler.horizon
+    check(steps is not None or horizon is not None, "run", "steps", "given for a sampler without one", steps)
+    total = check_integer("run", "steps", horizon if steps is None else steps, at_least=0)
+    if horizon is not None:
+        check(total <= horizon, "run", "steps", f"at most the schedule's {horizon}", total)
+    observers = dict(observers or {})
+    check(not observers or every is not None, "run", "every", "given with observers", every)
+    chunk = total if every is None and progress is None else every or REPORT_EVERY
+    chunk = check_integer("run", "every", max(chunk, 1) if every is None else every, at_least=1)
+
+    n = jax.tree.leaves(x)[0].shape[0]
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
+    x = jax.tree.map(jnp.asarray, x)
+    states = _start(sampler, model, x, condition, keys)
+    event = jax.tree.map(lambda a: a[0], (states, condition))
+    compiled = compiles_loop(_one_step, sampler, model, event[0], event[1], keys[0], jnp.zeros((), int))
+
+    records: dict[str, list[Any]] = {name: [] for name in observers}
+    times: list[int] = []
+
+    def observe(i: int) -> None:
+        times.append(i)
+        if observers:
+            seen = _observe(sampler, model, states, condition, observers, jnp.asarray(i))
+            for name, value in seen.items():
+                records[name].append(jax.tree.map(np.asarray, value))
+
+    done = 0
+    while done < total:
+        if observers:
+            observe(done)
+        stop = min(done + chunk, total)
+        if compiled:
+            states = _advance(sampler, model, states, condition, keys, done, stop)
+        else:
+            for i in range(done, stop):
+                states = _advance_once(sampler, model, states, condition, keys, jnp.asarray(i))
+        done = stop
+        if progress is not None:
+            jax.block_until_ready(states)
+            progress(done, total)
+    observe(total)
+    stacked = {
+        name: jax.tree.map(lambda *rows: np.stack(rows), *values) for name, values in records.items() if values
+    }
+    return Run(jax.vmap(sampler.position)(states), stacked, np.asarray(times))
+
+
+def _one_step(sampler, model, state, condition, key, i):
+    state, _info = sampler.step(bind(model, condition), state, jax.random.fold_in(key, i), i)
+    return state
+
+
+def _step_all(sampler, model, states, condition, keys, i):
+    return jax.vmap(_one_step, (None, None, 0, 0, 0, None))(sampler, model, states, condition, keys, i)
+
+
+@eqx.filter_jit
+def _start(sampler, model, x, condition, keys):
+    def one(x, c, key):
+        # Steps fold in i ≥ 0; the start takes a stream no step can reach.
+        return sampler.init(bind(model, c), x, jax.random.fold_in(key, 2**31 - 1))
+
+    return jax.vmap(one)(x, condition, keys)
+
+
+@eqx.filter_jit
+def _advance(sampler, model, states, condition, keys, start, stop):
+    body = lambda i, s: _step_all(sampler, model, s, condition, keys, i)  # noqa: E731
+    return fori(start, stop, body, states)
+
+
+@eqx.filter_jit
+def _advance_once(sampler, model, states, condition, keys, i):
+    return _step_all(sampler, model, states, condition, keys, i)
+
+
+@eqx.filter_jit
+def _observe(sampler, model, states, condition, observers, i):
+    def one(state, c):
+        bound = bind(model, c)
+        return {name: f(bound, sampler.position(state), i) for name, f in observers.items()}
+
+    return jax.vmap(one)(states, condition)

@@ -1,0 +1,132 @@
+"""Drawing samples: annealed Langevin dynamics from noise, and one denoising jump at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from energax.checks import check, check_array, check_integer
+from energax.derivatives import bind
+from energax.samplers import Observer, Run, Sampler, annealed_langevin, denoising_jump, run
+from energax.typing import Array, Condition, Float, Key, Model
+
+__all__ = ["anneal", "event_shape_of", "generate", "jump"]
+
+
+def event_shape_of(energy: Model, event_shape: tuple[int, ...] | None, owner: str) -> tuple[int, ...]:
+    """Return the event shape that was given, or the library energy's own."""
+    shape = event_shape if event_shape is not None else getattr(energy, "event_shape", None)
+    check(shape is not None, owner, "event_shape", "given for a model that has none", None)
+    assert shape is not None
+    return tuple(shape)
+
+
+@eqx.filter_jit
+def jump(model: Model, x: Array, sigma_0: Array, condition: Condition | None) -> Array:
+    """x − σ₀²∇E(x) of every row: MDSM eq. 9."""
+    return jax.vmap(lambda x, c: denoising_jump(bind(model, c), x, sigma_0))(x, condition)
+
+
+def anneal(
+    energy: Model,
+    n: int,
+    *,
+    key: Key,
+    sigma_0: float = 0.1,
+    sampler: Sampler | None = None,
+    start: Float[Array, "n *event"] | None = None,
+    center: float | Array = 0.5,
+    condition: Condition | None = None,
+    event_shape: tuple[int, ...] | None = None,
+    final_jump: bool = True,
+    observers: Mapping[str, Observer] | None = None,
+    every: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Run:
+    """Draw n samples as `generate` does, and keep what the observers saw on the way.
+
+    Parameters
+    ----------
+    energy
+        The energy (or `Score`).
+    n
+        How many.
+    key
+        Decides every draw; sample i does not depend on n.
+    sigma_0
+        σ₀ of the objective: the unit of the energy, from which temperatures and steps follow.
+    sampler
+        Any sampler with a horizon; MDSM's 2,700 annealed steps for this σ₀ if None.
+    start
+        Where the chains start, shape (n, *event); drawn if None.
+    center
+        Centre of the starting noise, of standard deviation 10 σ₀ (1 in the paper).
+    condition
+        One condition per sample, for a conditional energy.
+    event_shape
+        Shape of one event, if the energy does not say.
+    final_jump
+        Whether to end with the denoising jump.
+    observers, every, progress
+        As in `samplers.run`.
+
+    Returns
+    -------
+    Run
+        `.x` holds the samples, shape (n, *event).
+    """
+    check_integer("anneal", "n", n, at_least=1)
+    shape = event_shape_of(energy, event_shape, "anneal")
+    start_key, run_key = jax.random.split(key)
+    if start is None:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(start_key, jnp.arange(n))
+        noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
+        start = center + 10 * sigma_0 * noise
+    else:
+        start = jnp.asarray(check_array("anneal", "start", start, event_shape=shape))
+        check(len(start) == n, "anneal", "start", f"of {n} rows", len(start))
+    result = run(
+        annealed_langevin(sigma_0=sigma_0) if sampler is None else sampler,
+        energy,
+        start,
+        key=run_key,
+        condition=condition,
+        observers=observers,
+        every=every,
+        progress=progress,
+    )
+    if not final_jump:
+        return result
+    return result._replace(x=jump(energy, result.x, jnp.asarray(sigma_0), condition))
+
+
+def generate(energy: Model, n: int, *, key: Key, sigma_0: float = 0.1, **settings: Any) -> np.ndarray:
+    """Draw n samples of an energy trained by multiscale denoising score matching.
+
+    MDSM §3.2 and appendix D: start from noise of standard deviation 10 σ₀, anneal the
+    temperature by Langevin dynamics (eq. 8), end with one denoising jump (eq. 9).
+
+    Parameters
+    ----------
+    energy
+        The energy (or `Score`).
+    n
+        How many.
+    key
+        Decides every draw; sample i does not depend on n.
+    sigma_0
+        σ₀ of the objective: the unit of the energy, from which temperatures and steps follow.
+    **settings
+        Any other argument of `anneal`: sampler, start, center, condition, …
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, *event), in the units the model sees.
+    """
+    return np.asarray(anneal(energy, n, key=key, sigma_0=sigma_0, **settings).x)

@@ -1,0 +1,8 @@
+"""The one loop: fit, its state, its checkpoints, its health."""
+
+from energax.config import FitConfig
+from energax.training.fit import Fit, fit
+from energax.training.health import DivergenceError
+from energax.training.state import FitState
+
+__all__ = ["DivergenceError", "Fit", "FitConfig", "FitState", "fit"]

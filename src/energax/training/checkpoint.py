@@ -1,0 +1,137 @@
+"""Checkpoints of a fit: written atomically by Orbax, restored onto the start state's places.
+
+A checkpoint is a flat dictionary from the path of each array in `FitState` to the array. Orbax
+writes it under a temporary name and renames it when it is whole, so that a process killed at
+any moment leaves only whole checkpoints behind.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from energax.checks import InputError, check
+from energax.config import FitConfig
+from energax.training.state import FitState
+
+__all__ = ["Checkpoints"]
+
+
+def _flatten(state: FitState) -> dict[str, jax.Array]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+
+    def raw(leaf):
+        is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(leaf) if is_key else leaf
+
+    return {jax.tree_util.keystr(path): raw(leaf) for path, leaf in leaves}
+
+
+def _unflatten(values: dict[str, jax.Array], like: FitState) -> FitState:
+    leaves, structure = jax.tree_util.tree_flatten_with_path(like)
+
+    def restore(path, leaf):
+        value = values[jax.tree_util.keystr(path)]
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(value, impl=str(jax.random.key_impl(leaf)))
+        return value
+
+    return structure.unflatten([restore(path, leaf) for path, leaf in leaves])
+
+
+class Checkpoints:
+    """The checkpoints of one fit, in one folder.
+
+    Parameters
+    ----------
+    folder
+        Where they are; made if absent.
+    config
+        Says which are kept: the last, the best by validation loss, or all.
+    """
+
+    def __init__(self, folder: Path | str, config: FitConfig):
+        import orbax.checkpoint as ocp
+
+        self.folder = Path(folder).absolute()
+        self._ocp = ocp
+        best = {"best_fn": _validation_loss, "best_mode": "min"} if config.keep == "best" else {}
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if config.keep == "all" else config.keep_count,
+            step_prefix="step",
+            enable_async_checkpointing=False,
+            **best,
+        )
+        try:
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
+        except OSError as error:
+            raise InputError(f"fit: cannot open the checkpoint folder {self.folder}: {error}.") from error
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest whole checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def save(self, state: FitState, step: int, metrics: dict[str, float]) -> None:
+        """Write a checkpoint; it is whole when this returns.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written (a full disk, say). Older checkpoints are untouched.
+        """
+        if self.latest is not None and self.latest >= step:
+            return
+        ocp = self._ocp
+        try:
+            self._manager.save(
+                step, args=ocp.args.StandardSave(_flatten(state)), metrics=metrics or None
+            )
+            self._manager.wait_until_finished()
+        except (OSError, ValueError, RuntimeError) as error:
+            for partial in self.folder.glob(f"*{step}.orbax-checkpoint-tmp*"):
+                shutil.rmtree(partial, ignore_errors=True)
+            reason = str(error).splitlines()[0][:200]
+            raise InputError(
+                f"fit: the checkpoint of step {step} could not be written to {self.folder}: {reason}; "
+                f"the newest whole one is of step {self.latest}."
+            ) from error
+
+    def restore(self, like: FitState, step: int | None = None) -> FitState:
+        """Return the state of a step (the newest if None), on the devices of `like`.
+
+        Raises
+        ------
+        InputError
+            If there is none, it is damaged, or it belongs to another model.
+        """
+        step = self.latest if step is None else step
+        check(step is not None, "fit", "resume", "asked of a folder with a checkpoint", str(self.folder))
+        template = _flatten(like)
+        abstract = {
+            name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for name, a in template.items()
+        }
+        try:
+            values: Any = self._manager.restore(step, args=self._ocp.args.StandardRestore(abstract))
+        except Exception as error:
+            reason = str(error).splitlines()[0][:200]
+            raise InputError(
+                f"fit: the checkpoint of step {step} in {self.folder} cannot be read as this model's: {reason}."
+            ) from error
+        # A copy, so that the restored buffers are XLA's own and may be donated.
+        return jax.tree.map(jnp.copy, _unflatten(values, like))
+
+    def close(self) -> None:
+        """Wait for anything under way and release the folder."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _validation_loss(metrics: dict[str, float]) -> float:
+    return metrics["validation_loss"]
+
+

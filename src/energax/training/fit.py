@@ -1,0 +1,356 @@
+r"""The one loop.
+
+`fit` compiles one step and repeats it; between chunks of steps, and only there, it looks at
+the metrics, writes records and checkpoints, and answers Ctrl-C. Resuming is exact: the rows of
+a step are a function of (seed, step), its draws of fold_in(key, step), and the whole state is
+in the checkpoint, so a fit that was killed and resumed ends in the same bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from energax.checks import check, check_array, check_choice
+from energax.config import FitConfig
+from energax.data import Transform
+from energax.loops import compiles_loop
+from energax.objectives import Batch, Objective
+from energax.training.checkpoint import Checkpoints
+from energax.training.health import DivergenceError, first_non_finite
+from energax.training.log import MetricsLog
+from energax.training.mesh import data_mesh, place
+from energax.training.order import rows_of_steps
+from energax.training.progress import ProgressBar
+from energax.training.state import FitState, averaged, start
+from energax.training.step import Constants, advance, advance_once, loss_shapes, validate
+from energax.typing import Condition, Events, Key, Model
+
+__all__ = ["Fit", "fit"]
+
+CHUNK_SECONDS = 0.5  # how long a compiled chunk should take, so that the bar moves and Ctrl-C works
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What `fit` returns.
+
+    Parameters
+    ----------
+    energy
+        The model with its averaged parameters (the last ones if the average is off).
+    last
+        The model with its last parameters.
+    nuisance
+        What was learned beside the model.
+    state
+        The whole state, as checkpointed.
+    history
+        One record of metrics per `log_every` steps; each has `step`, the updates made.
+    config
+        The configuration used.
+    status
+        "finished", or "interrupted" by Ctrl-C (the state is whole, and checkpointed if a
+        folder was given).
+    loop
+        "compiled" or "host": where the loop over steps ran.
+    """
+
+    energy: Any
+    last: Any
+    nuisance: Any
+    state: FitState
+    history: list[dict[str, Any]]
+    config: FitConfig
+    status: str
+    loop: str
+
+
+def fit(
+    model: Model,
+    objective: Objective,
+    x: Events,
+    *,
+    key: Key,
+    condition: Condition | None = None,
+    validation: Events | Batch | None = None,
+    preprocessing: Transform | None = None,
+    config: FitConfig | None = None,
+    checkpoints: Path | str | None = None,
+    resume: bool = False,
+    log: Path | str | None = None,
+    tensorboard: bool = False,
+    progress: bool | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    **settings: Any,
+) -> Fit:
+    """Train a model on rows of data by an objective.
+
+    Parameters
+    ----------
+    model
+        An energy, or a `Score`; any pytree whose floating-point arrays are to be learned.
+    objective
+        The training principle.
+    x
+        Rows of data, leading axis n; an array, or a pytree of them.
+    key
+        Decides everything random: the order of the rows, the noise, the objective's draws.
+    condition
+        Conditions of the rows, leading axis n, for a conditional model.
+    validation
+        Held-out rows (a `Batch` for a conditional model); their loss is recorded as
+        `validation_loss` at each checkpoint and at the end.
+    preprocessing
+        The transform from the units of x to the model's, applied to each batch as it is
+        taken, with its training-only randomness (dequantisation, flips).
+    config, **settings
+        A `FitConfig`, and entries of it by name: `steps=3000, batch_size=128, …`.
+    checkpoints
+        A folder to checkpoint into, every `checkpoint_every` steps and at the end.
+    resume
+        Continue from the newest checkpoint in that folder (from the start if it has none).
+    log
+        A `.jsonl` file for the metrics.
+    tensorboard
+        Also write TensorBoard scalars beside `log`.
+    progress
+        Show a progress bar; by default only on a terminal.
+    devices
+        Devices to split batches over; all if None.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError
+        For bad arguments or data, a checkpoint folder in use, or an unwritable disk.
+    DivergenceError
+        If the loss or its gradient stops being finite: nothing non-finite is ever applied.
+    """
+    names = [f.name for f in dataclasses.fields(FitConfig)]
+    for name in settings:
+        check_choice("fit", "setting", name, names)
+    config = dataclasses.replace(config or FitConfig(), **settings)
+    data = _rows("x", x, condition)
+    held_out = None
+    if validation is not None:
+        given = validation if isinstance(validation, Batch) else Batch(validation)
+        held_out = _rows("validation", given.x, given.condition)
+    mesh = data_mesh(devices)
+    check(
+        config.batch_size % mesh.size == 0,
+        "fit",
+        "batch_size",
+        f"a multiple of the {mesh.size} devices",
+        config.batch_size,
+    )
+    if config.keep == "best":
+        check(held_out is not None, "fit", "validation", 'given when keep="best"', None)
+
+    loop = _Loop(model, objective, data, held_out, preprocessing, config, mesh, key)
+    store = None if checkpoints is None else Checkpoints(checkpoints, config)
+    metrics_log = None
+    try:
+        if store is not None and store.latest is not None:
+            check(resume, "fit", "checkpoints", "an empty folder unless resume=True", str(checkpoints))
+            loop.restore(store)
+        metrics_log = MetricsLog(log, after=loop.done, tensorboard=tensorboard)
+        loop.run(metrics_log, store, progress)
+        return loop.result(metrics_log.records)
+    finally:
+        if metrics_log is not None:
+            metrics_log.close()
+        if store is not None:
+            store.close()
+
+
+class _Loop:
+    """The moving parts of one call of `fit`."""
+
+    def __init__(
+        self,
+        model: Model,
+        objective: Objective,
+        data: Batch,
+        held_out: Batch | None,
+        preprocessing: Transform | None,
+        config: FitConfig,
+        mesh: Mesh,
+        key: Key,
+    ):
+        order_key, state_key, self.validation_key = jax.random.split(key, 3)
+        self.seed = int(jax.random.bits(order_key, dtype=jnp.uint32))
+        self.objective, self.config, self.mesh = objective, config, mesh
+        self.data = place(data, mesh)
+        self.preprocessing = None if preprocessing is None else place(preprocessing, mesh)
+        self.held_out = None if held_out is None else place(held_out, mesh)
+        self.static = eqx.filter(model, eqx.is_array, inverse=True)
+        seen = data
+        if preprocessing is not None:
+            seen = Batch(jax.vmap(preprocessing.forward)(data.x), data.condition)
+        self.state = place(start(model, objective, seen, config, state_key), mesh)
+        self.done = 0
+        self.status = "running"
+        self.compiled = compiles_loop(*loss_shapes(self.constants(0, 1), self.state))
+
+    def restore(self, store: Checkpoints) -> None:
+        self.state = store.restore(self.state)
+        self.done = int(self.state.step)
+
+    def constants(self, first: int, stop: int) -> Constants:
+        config, batches = self.config, self.objective.batches
+        rows = rows_of_steps(self.seed, first, stop, batches * config.batch_size, len(self.data))
+        # One shape for every chunk, so that chunks of every length share one program.
+        padded = np.zeros((config.log_every, batches, config.batch_size), np.int32)
+        padded[: stop - first] = rows.reshape(stop - first, batches, config.batch_size)
+        return Constants(
+            self.static,
+            self.objective,
+            config,
+            self.mesh,
+            self.data,
+            self.preprocessing,
+            *place((padded, np.asarray(first, np.int32)), self.mesh),
+        )
+
+    def run(self, log: MetricsLog, store: Checkpoints | None, progress: bool | None) -> None:
+        config = self.config
+        every = config.checkpoint_every or config.steps
+        window: list[dict[str, np.ndarray]] = []
+        pace = 0.0  # seconds a step takes
+        if store is not None and store.latest is None and config.keep != "best":
+            store.save(self.state, 0, {})
+        with ProgressBar(progress, self.done, config.steps) as bar, _interrupts() as interrupted:
+            while self.done < config.steps and not interrupted.is_set():
+                edge = min(_after(self.done, config.log_every), _after(self.done, every), config.steps)
+                wanted = max(1, int(CHUNK_SECONDS / pace)) if pace else 1
+                stop = min(edge, self.done + wanted)
+                began, first = time.perf_counter(), self.done
+                for row in self.chunk(stop):
+                    self.check_health(row, log, store)
+                    window.append(row)
+                    self.done += 1
+                pace = (time.perf_counter() - began) / (stop - first)
+                bar.update(self.done, float(window[-1]["loss"]))
+
+                ended, due = self.done == config.steps, self.done % every == 0
+                extra = self.validate() if due or ended else {}
+                if self.done % config.log_every == 0 or ended or extra:
+                    means = {name: np.mean([row[name] for row in window], axis=0) for name in window[0]}
+                    log.write(self.done, {**means, **extra})
+                    window.clear()
+                if store is not None and (due or ended):
+                    store.save(self.state, self.done, extra)
+        self.status = "finished" if self.done == config.steps else "interrupted"
+        if store is not None and self.status == "interrupted" and config.keep != "best":
+            store.save(self.state, self.done, {})
+
+    def chunk(self, stop: int) -> list[dict[str, np.ndarray]]:
+        """Advance to `stop` and return one row of metrics per step."""
+        constants = self.constants(self.done, stop)
+        count = stop - self.done
+        if self.compiled:
+            bounds = place((np.asarray(self.done, np.int32), np.asarray(stop, np.int32)), self.mesh)
+            self.state, history = advance((constants, *bounds), self.state)
+            table = jax.tree.map(np.asarray, history)
+            return [{name: values[i] for name, values in table.items()} for i in range(count)]
+        rows = []
+        for i in range(self.done, stop):
+            at = place(np.asarray(i, np.int32), self.mesh)
+            self.state, metrics = advance_once((constants, at), self.state)
+            rows.append(metrics)
+        return [jax.tree.map(np.asarray, row) for row in rows]
+
+    def check_health(self, row: Mapping[str, np.ndarray], log: MetricsLog, store: Checkpoints | None) -> None:
+        bad = first_non_finite({name: float(value) for name, value in row.items() if value.ndim == 0})
+        if bad is not None:
+            self.status = "diverged"
+            latest, folder = (None, "") if store is None else (store.latest, str(store.folder))
+            raise DivergenceError(self.done, *bad, latest, folder, self.result(log.records))
+
+    def validate(self) -> dict[str, float]:
+        """Return the held-out loss of the averaged model: whole batches, the same draws each time."""
+        if self.held_out is None:
+            return {}
+        model, learned = self.energy(), (self.state.nuisance, self.state.state)
+        size, n = self.config.batch_size, len(self.held_out)
+        losses = []
+        for b in range(-(-n // size)):
+            rows = (np.arange(size) + b * size) % n
+            batch = jax.tree.map(lambda a, rows=rows: a[rows], self.held_out)
+            key = jax.random.fold_in(self.validation_key, b)
+            losses.append(validate(model, self.objective, self.mesh, self.preprocessing, learned, batch, key))
+        return {"validation_loss": float(np.mean([np.asarray(loss) for loss in losses]))}
+
+    def energy(self) -> Model:
+        return averaged(self.state, self.static, self.config)
+
+    def result(self, records: list[dict[str, Any]]) -> Fit:
+        return Fit(
+            energy=self.energy(),
+            last=eqx.combine(self.state.model, self.static),
+            nuisance=self.state.nuisance,
+            state=self.state,
+            history=list(records),
+            config=self.config,
+            status=self.status,
+            loop="compiled" if self.compiled else "host",
+        )
+
+
+def _after(done: int, every: int) -> int:
+    """Return the first multiple of `every` beyond `done`."""
+    return (done // every + 1) * every
+
+
+def _rows(name: str, x: Events, condition: Condition | None) -> Batch:
+    """Return checked float32 rows with their conditions."""
+    leaves = jax.tree.leaves(x)
+    check(len(leaves) > 0, "fit", name, "an array of rows or a pytree of them", type(x).__name__)
+    rows = jax.tree.map(lambda leaf: check_array("fit", name, leaf), x)
+    n = jax.tree.leaves(rows)[0].shape[0]
+    for leaf in (*jax.tree.leaves(rows), *jax.tree.leaves(condition)):
+        got = np.shape(leaf)[0] if np.ndim(leaf) else "a single number"
+        check(got == n, "fit", f"{name} and condition", f"arrays of {n} rows, like the first", got)
+    return Batch(rows, condition)
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into a flag that is read between chunks; a second one raises as usual.
+
+    A step donates its buffers, so an exception inside it would leave nothing to save.
+    """
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: Any) -> None:
+        if flag.is_set():
+            raise KeyboardInterrupt
+        flag.set()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,85 @@
+"""Metrics as one JSON object per line; TensorBoard beside it if asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from energax.checks import InputError
+
+__all__ = ["MetricsLog", "read_metrics"]
+
+
+def read_metrics(path: Path | str) -> list[dict[str, Any]]:
+    """Return the records of a log; a last line cut short by a crash is left out."""
+    records = []
+    for line in Path(path).read_text().splitlines():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+class MetricsLog:
+    """Appends records to a file, flushed line by line.
+
+    Parameters
+    ----------
+    path
+        A `.jsonl` file, or None to keep records in memory alone.
+    after
+        When resuming: records of later steps are cut away, so that the log never tells a
+        step twice.
+    tensorboard
+        Also write scalars for TensorBoard beside the file (the extra `energax[tensorboard]`).
+    """
+
+    def __init__(self, path: Path | str | None, *, after: int = 0, tensorboard: bool = False):
+        self.records: list[dict[str, Any]] = []
+        self._file = None
+        self._writer = None
+        if path is None:
+            return
+        path = Path(path)
+        if path.exists():
+            self.records = [record for record in read_metrics(path) if record["step"] <= after]
+        temporary = path.with_suffix(".part")
+        try:
+            temporary.write_text("".join(json.dumps(record) + "\n" for record in self.records))
+            temporary.replace(path)
+            self._file = path.open("a")
+        except OSError as error:
+            raise InputError(f"fit: cannot write metrics to {path}: {error.strerror}.") from error
+        if tensorboard:
+            try:
+                from tensorboardX import SummaryWriter
+            except ImportError:
+                raise InputError(
+                    "fit: tensorboard=True needs the extra: pip install 'energax[tensorboard]'."
+                ) from None
+            self._writer = SummaryWriter(str(path.parent / "tensorboard"), purge_step=after)
+
+    def write(self, step: int, metrics: Mapping[str, np.ndarray | float]) -> None:
+        """Append one record; arrays become lists."""
+        values = {name: np.asarray(value, np.float64).tolist() for name, value in metrics.items()}
+        record = {"step": step, **values}
+        self.records.append(record)
+        if self._file is not None:
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        if self._writer is not None:
+            for name, value in values.items():
+                if isinstance(value, float):
+                    self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+        if self._writer is not None:
+            self._writer.close()

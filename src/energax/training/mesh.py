@@ -1,0 +1,60 @@
+"""One axis of devices, along which batches are split.
+
+Everything is written for a mesh; one device is a mesh of one. Parameters are replicated,
+batches (and whatever an objective wraps in `Chains`) are split along their leading axis. On
+several hosts, call `jax.distributed.initialize` first: the mesh then spans all of them, and
+every host must pass the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from energax.objectives import Chains
+from energax.typing import PyTree
+
+__all__ = ["constrain", "data_mesh", "place"]
+
+AXIS = "data"
+
+
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Return a mesh over these devices (all of them, on all hosts, if None)."""
+    return Mesh(np.asarray(devices if devices is not None else jax.devices()), (AXIS,))
+
+
+def _shardings(tree: PyTree, mesh: Mesh, spec: P) -> PyTree:
+    """Return a sharding for each leaf: `spec`, but the data axis for leaves inside `Chains`."""
+
+    def mark(node: Any) -> PyTree:
+        inner = P(AXIS) if isinstance(node, Chains) else spec
+        return jax.tree.map(lambda _: NamedSharding(mesh, inner), node)
+
+    return jax.tree.map(mark, tree, is_leaf=lambda node: isinstance(node, Chains))
+
+
+def place(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Return the arrays replicated over the mesh (`Chains` split), from any host's values."""
+
+    def one(leaf: Any, sharding: NamedSharding) -> jax.Array:
+        if not eqx.is_array_like(leaf):
+            return leaf
+        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
+            return jax.random.wrap_key_data(data, impl=str(jax.random.key_impl(leaf)))
+        return jax.device_put(np.asarray(leaf), sharding)
+
+    return jax.tree.map(one, tree, _shardings(tree, mesh, P()))
+
+
+def constrain(tree: PyTree, mesh: Mesh, *, split: bool) -> PyTree:
+    """Inside a compiled function: split the leaves' leading axis, or replicate them (but `Chains`)."""
+    shardings = _shardings(tree, mesh, P(AXIS) if split else P())
+    return jax.tree.map(jax.lax.with_sharding_constraint, tree, shardings)

@@ -1,0 +1,174 @@
+"""Model files: one safetensors file whose header carries a JSON description of the model.
+
+The description is a tree of class names, plain values and names of arrays. Reading one looks
+each class up in a fixed table of the library's own classes and sets its fields; no
+constructor, no pickle and no code of the file's author ever runs.
+
+    {"format": 1, "model": {"class": "MLP", "fields": {"layers": [...], "activation": "silu"}},
+     "preprocessing": {...} or null, "about": {...}}
+
+An array stands as {"array": "model.layers[0].weight"}, its values in the safetensors body.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from energax import data, derivatives, energies
+from energax.checks import InputError, check
+from energax.energies import layers, mixer, resnet
+from energax.typing import Model
+
+__all__ = ["ModelFile", "load", "save"]
+
+FORMAT = 1
+
+CLASSES: dict[str, type] = {
+    cls.__name__: cls
+    for module in (energies, layers, mixer, resnet, data, derivatives)
+    for cls in vars(module).values()
+    if isinstance(cls, type) and issubclass(cls, eqx.Module) and cls.__module__.startswith("energax.")
+} | {"Linear": eqx.nn.Linear}
+
+
+class ModelFile(NamedTuple):
+    """What a model file holds.
+
+    Parameters
+    ----------
+    model
+        The energy (or `Score`), in the units it was trained in.
+    preprocessing
+        The invertible transform from the data's units to the model's, or None.
+    about
+        Plain facts: how it was trained, on what, by which version.
+    """
+
+    model: Model
+    preprocessing: Any
+    about: dict[str, Any]
+
+
+def save(
+    path: Path | str, model: Model, *, preprocessing: Any = None, about: Mapping[str, Any] | None = None
+) -> None:
+    """Write a model file, atomically: an old file is replaced only by a whole new one.
+
+    Parameters
+    ----------
+    path
+        The file; its folder must exist.
+    model
+        A model made of the library's classes.
+    preprocessing
+        A transform to keep with it, or None.
+    about
+        Plain JSON values to keep with it.
+
+    Raises
+    ------
+    InputError
+        If the model holds something that is not the library's (a user's function, say), or
+        the file cannot be written.
+    """
+    from safetensors.numpy import save as encode
+
+    arrays: dict[str, np.ndarray] = {}
+    description = {
+        "format": FORMAT,
+        "model": _describe(model, "model", arrays),
+        "preprocessing": _describe(preprocessing, "preprocessing", arrays),
+        "about": dict(about or {}),
+    }
+    blob = encode(arrays, metadata={"energax": json.dumps(description)})
+    path = Path(path)
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            temporary = Path(file.name)
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise InputError(f"save: cannot write the model file {path}: {error.strerror}.") from error
+
+
+def load(path: Path | str) -> ModelFile:
+    """Read a model file. No code in it can run.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, of a later format, or names an unknown class.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    check(path.is_file(), "load", "path", "an existing model file", str(path))
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        description = json.loads(metadata["energax"])
+        version = description["format"]
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError) as error:
+        raise InputError(f"load: {path} is damaged or is not an Energax model file.") from error
+    known = isinstance(version, int) and 1 <= version <= FORMAT
+    check(known, "load", f"the format of {path}", f"at most {FORMAT}, which this version reads", version)
+    try:
+        return ModelFile(
+            _build(description["model"], arrays),
+            _build(description["preprocessing"], arrays),
+            dict(description["about"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = str(error) if isinstance(error, InputError) else "its description does not fit its arrays."
+        raise InputError(f"load: {path} is damaged: {reason}") from error
+
+
+def _describe(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if eqx.is_array(value) or isinstance(value, np.ndarray):
+        arrays[where] = np.ascontiguousarray(value)
+        return {"array": where}
+    if isinstance(value, tuple | list):
+        return [_describe(item, f"{where}[{i}]", arrays) for i, item in enumerate(value)]
+    known = CLASSES.get(type(value).__name__) is type(value)
+    check(known, "save", where, "made of Energax's own classes, arrays and plain values", type(value).__name__)
+    fields = {
+        f.name: _describe(getattr(value, f.name), f"{where}.{f.name}", arrays)
+        for f in dataclasses.fields(value)
+    }
+    return {"class": type(value).__name__, "fields": fields}
+
+
+def _build(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    if isinstance(node, list):
+        return tuple(_build(item, arrays) for item in node)
+    if set(node) == {"array"}:
+        return jnp.asarray(arrays[node["array"]])
+    cls = CLASSES.get(node["class"])
+    check(cls is not None, "load", "class", "one this version knows", node["class"])
+    assert cls is not None
+    names = [f.name for f in dataclasses.fields(cls)]
+    check(sorted(names) == sorted(node["fields"]), "load", cls.__name__, f"given {names}", list(node["fields"]))
+    instance = object.__new__(cls)
+    for name, value in node["fields"].items():
+        object.__setattr__(instance, name, _build(value, arrays))
+    return instance

@@ -1,0 +1,86 @@
+"""Everything a fit remembers, as one pytree of arrays: what is checkpointed, and all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from energax.config import FitConfig
+from energax.objectives import Batch, Objective
+from energax.training.optimiser import optimiser
+from energax.typing import Array, Key, Model, PyTree
+
+__all__ = ["FitState", "averaged", "start"]
+
+
+class FitState(eqx.Module):
+    """The state of a fit; arrays only.
+
+    Parameters
+    ----------
+    model
+        The model's arrays (its other parts are kept apart, since they never change).
+    nuisance
+        What is learned by descent on the same loss, beside the model.
+    average
+        Exponential average of the model's parameters, uncorrected; None without one.
+    opt
+        State of the optimiser.
+    state
+        The objective's own state.
+    tunables
+        What a recovery may change: the learning rate.
+    key
+        The fit's key; step t uses fold_in(key, t).
+    step
+        Updates made.
+    """
+
+    model: PyTree
+    nuisance: Any
+    average: PyTree
+    opt: Any
+    state: Any
+    tunables: dict[str, Array]
+    key: Key
+    step: Array
+
+
+def start(model: Model, objective: Objective, data: Batch, config: FitConfig, key: Key) -> FitState:
+    """Return the state before the first step."""
+    init_key, step_key = jax.random.split(key)
+    nuisance, state = objective.init(model, data, init_key)
+    arrays = eqx.filter(model, eqx.is_array)
+    parameters = eqx.filter(model, eqx.is_inexact_array)
+    return FitState(
+        model=arrays,
+        nuisance=nuisance,
+        average=jax.tree.map(jnp.zeros_like, parameters) if config.ema else None,
+        opt=optimiser(config).init((parameters, eqx.filter(nuisance, eqx.is_inexact_array))),
+        state=state,
+        tunables={"learning_rate": jnp.asarray(config.learning_rate, jnp.float32)},
+        key=step_key,
+        step=jnp.zeros((), jnp.int32),
+    )
+
+
+def averaged(state: FitState, static: Model, config: FitConfig) -> Model:
+    """Return the model with its averaged parameters, their start at zero corrected.
+
+    After t steps of decay β the average of a constant is 1 − βᵗ of it, so it is divided by
+    that; before the first step, and without an average, it is the model itself.
+    """
+    model = eqx.combine(state.model, static)
+    if state.average is None:
+        return model
+    mass = 1 - jnp.asarray(config.ema) ** state.step
+    fresh = state.step == 0
+    parameters = jax.tree.map(
+        lambda a, p: jnp.where(fresh, p, a / jnp.where(fresh, 1.0, mass)),
+        state.average,
+        eqx.filter(model, eqx.is_inexact_array),
+    )
+    return eqx.combine(parameters, model)

@@ -1,0 +1,34 @@
+"""Aliases for the types that every room of the house speaks of.
+
+Notation used everywhere: an *event* is one unbatched point x; E(x) is an energy, lower is
+likelier; p(x) ∝ exp(−E(x)); the score is s(x) = ∇ log p(x) = −∇E(x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+Event: TypeAlias = PyTree[Array]
+"""One unbatched point: an array, or a pytree of arrays."""
+
+Events: TypeAlias = PyTree[Array]
+"""Points along a leading axis that every leaf shares."""
+
+Condition: TypeAlias = PyTree[Array]
+"""What a conditional energy E(x, c) is given: a noise level, a class, covariates."""
+
+Scalar: TypeAlias = Float[Array, ""]
+
+Key: TypeAlias = PRNGKeyArray
+"""A typed JAX key, `jax.random.key(seed)`."""
+
+Model: TypeAlias = Callable[..., Any]
+"""An energy x ↦ E(x) or (x, c) ↦ E(x, c) on one event, or a `Score`."""
+
+Metrics: TypeAlias = dict[str, Array]
+"""What a step reports; every value keeps its shape from step to step."""
+
+__all__ = ["Array", "Condition", "Event", "Events", "Float", "Key", "Metrics", "Model", "PyTree", "Scalar"]
