@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checks import check, check_integer
+from energax.checks import check, check_integer
 from energax.data.dataset import Dataset, split
 from energax.data.images import open_image
 from energax.data.sources import find

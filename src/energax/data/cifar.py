@@ -19,7 +19,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from ..checks import InputError, check
+from energax.checks import InputError, check
 from energax.data.dataset import Dataset
 from energax.data.sources import fetch, folders
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check, check_array, check_choice, check_integer, check_number
+from energax.checks import check, check_array, check_choice, check_integer, check_number
 
 __all__ = ["Dataset", "float_rows", "guess_kind", "split"]
 

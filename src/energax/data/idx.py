@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from ..checks import InputError, check
+from energax.checks import InputError, check
 from energax.data.dataset import Dataset, split
 from energax.data.sources import fetch, find
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import InputError, check, check_integer
+from energax.checks import InputError, check, check_integer
 from energax.data.dataset import Dataset, split
 
 __all__ = ["image_folder", "open_image", "read_images"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..checks import InputError, check, check_choice
+from energax.checks import InputError, check, check_choice
 from energax.data.celeba import celeba
 from energax.data.cifar import cifar10
 from energax.data.dataset import Dataset, split

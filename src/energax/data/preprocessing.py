@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..checks import InputError, check, check_choice
+from energax.checks import InputError, check, check_choice
 from energax.data.dataset import Dataset
 from energax.data.transforms import Affine, Dequantise, HorizontalFlip, Logit, Pad, Pipeline, Reshape, Transform
 

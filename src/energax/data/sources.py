@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..checks import InputError, check
+from energax.checks import InputError, check
 
 __all__ = ["CHECKSUMS", "MIRRORS", "data_folder", "fetch", "find", "folders"]
 

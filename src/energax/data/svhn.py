@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checks import InputError, check
+from energax.checks import InputError, check
 from energax.data.dataset import Dataset
 from energax.data.sources import fetch
 

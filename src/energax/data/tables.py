@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import InputError, check
+from energax.checks import InputError, check
 from energax.data.dataset import Dataset, float_rows, split
 
 __all__ = ["SUFFIXES", "Table", "read_table", "table_file"]

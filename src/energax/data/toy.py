@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..checks import check_choice, check_integer
+from energax.checks import check_choice, check_integer
 from energax.data.dataset import Dataset
 
 __all__ = [

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..checks import check, check_array, check_integer, check_number
+from energax.checks import check, check_array, check_integer, check_number
 
 __all__ = ["Affine", "Dequantise", "HorizontalFlip", "Logit", "Pad", "Pipeline", "Reshape", "Transform"]
 

@@ -37,7 +37,10 @@ def _cholesky(owner: str, covariance: Float[Array, "*k d d"], d: int) -> Float[A
 
 
 def _whiten(scale_tril: Float[Array, "d d"], residual: Float[Array, " d"]) -> Float[Array, " d"]:
-    return jsp.linalg.solve_triangular(scale_tril, residual, lower=True)
+    # Inverting the factor first keeps the (slow, small) triangular solve out of the caller's
+    # vmap over x: under it, only a matrix product is batched.
+    identity = jnp.eye(scale_tril.shape[-1], dtype=scale_tril.dtype)
+    return jsp.linalg.solve_triangular(scale_tril, identity, lower=True) @ residual
 
 
 def _log_det(scale_tril: Float[Array, "d d"]) -> Scalar:

@@ -40,6 +40,11 @@ class Sampler(eqx.Module):
         """Steps the sampler's schedules are laid out for, or None for any number."""
         return None
 
+    @property
+    def bias_order(self) -> float | None:
+        """None if the law is kept exactly; else r, the bias being of order (step size)^r."""
+        return None
+
     def init(self, model: Model, x: Event, key: Key) -> Any:
         """Return the state of a chain that starts at x."""
         raise NotImplementedError
@@ -144,7 +149,7 @@ def run(
             observe(done)
         stop = min(done + chunk, total)
         if compiled:
-            states = _advance(sampler, model, states, condition, keys, done, stop)
+            states = _advance(sampler, model, states, condition, keys, jnp.asarray(done), jnp.asarray(stop))
         else:
             for i in range(done, stop):
                 states = _advance_once(sampler, model, states, condition, keys, jnp.asarray(i))

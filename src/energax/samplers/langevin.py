@@ -92,6 +92,11 @@ class Langevin(Sampler):
         longest = max(len(self.step_size), len(self.temperature))
         return longest if longest > 1 else None
 
+    @property
+    def bias_order(self) -> float:
+        """One: the invariant law is off by O(η)."""
+        return 1.0
+
     def init(self, model: Model, x: Event, key: Key) -> Event:
         """Return x: a chain's state is its position."""
         return x

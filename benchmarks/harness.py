@@ -1,0 +1,265 @@
+"""What every benchmark shares: a row, the way it is timed, and the table it ends in.
+
+A row is a pair of workloads that do the same job. Before anything is timed the row's own
+`verify` must find that both compute the same numbers; a row that fails it is not timed.
+Both sides get the same CPUs and the same number of threads, and their repeats alternate
+within one process, so that whatever else the machine does meets both. A repeat is a fixed
+amount of work of a few tenths of a second; each round gives one ratio peer/ours, and the
+row's ratio is the median over rounds, with the quartiles as its spread.
+
+Contention does not meet both sides alike: PyTorch's threads wait for each other at a barrier
+after every operation, and on a busy machine one stolen time slice there costs them tens of
+times what it costs XLA. A round during which other processes took more than `QUIET` of the
+CPUs is therefore not counted but repeated, and the number of such rounds is reported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Measured", "Pair", "Row", "Timing", "close", "limit_threads", "machine", "measure", "table", "write"]
+
+
+QUIET = 0.05  # largest share of the CPUs that others may take in a round that counts
+PATIENCE = 8  # rounds tried for each one that is wanted
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two workloads that do the same job, built and ready.
+
+    Parameters
+    ----------
+    ours, peer
+        Do `units` units of work and return when it is done.
+    units
+        How much one call does, in steps.
+    verify
+        Raises AssertionError unless both sides compute the same numbers; returns what it
+        compared, as name → relative difference.
+    """
+
+    ours: Callable[[], Any]
+    peer: Callable[[], Any]
+    units: int
+    verify: Callable[[], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Parameters
+    ----------
+    name
+        What `--rows` takes.
+    job
+        What both sides do, in words.
+    peer
+        Whom we compare with.
+    build
+        quick ↦ the pair.
+    least
+        The ratio peer time / our time that the project promises; None for a row without one.
+    rounds
+        Alternations, in a full run.
+    """
+
+    name: str
+    job: str
+    peer: str
+    build: Callable[[bool], Pair]
+    least: float | None = None
+    rounds: int = 15
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds per step: the median over rounds and the quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Timing:
+        """Return the summary of one value per round."""
+        low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+        return cls(float(median), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row's outcome; times are in milliseconds per step, `ratio` is peer / ours."""
+
+    name: str
+    job: str
+    peer_name: str
+    ours: Timing | None = None
+    peer: Timing | None = None
+    ratio: Timing | None = None
+    least: float | None = None
+    rounds: int = 0
+    disturbed: int = 0
+    verified: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the promise is kept; None without one."""
+        return None if self.least is None or self.ratio is None else self.ratio.median >= self.least
+
+
+def limit_threads(threads: int | None) -> int:
+    """Bind this process to `threads` CPUs (all it may use if None); before JAX or torch is imported.
+
+    XLA sizes its pool by the CPUs the process may run on; PyTorch is told the number.
+    """
+    available = sorted(os.sched_getaffinity(0))
+    chosen = available[: threads or len(available)]
+    os.sched_setaffinity(0, chosen)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
+        os.environ[name] = str(len(chosen))
+    return len(chosen)
+
+
+def close(name: str, ours: Any, peer: Any, *, within: float) -> dict[str, float]:
+    """Return {name: ‖ours − peer‖/‖peer‖}, raising AssertionError beyond `within`."""
+    ours, peer = np.asarray(ours, np.float64), np.asarray(peer, np.float64)
+    assert ours.shape == peer.shape, f"{name}: shapes {ours.shape} and {peer.shape}"
+    off = float(np.linalg.norm(ours - peer) / max(np.linalg.norm(peer), 1e-30))
+    assert off <= within, f"{name}: the two sides differ by {off:.2g}, more than {within:g}"
+    return {name: off}
+
+
+def measure(row: Row, *, quick: bool, say: Callable[[str], None] = print) -> Measured:
+    """Verify the row, warm both sides up, and time them by turns."""
+    pair = row.build(quick)
+    verified = pair.verify()
+    say(f"{row.name}: same numbers, largest relative difference {max(verified.values()):.1e}")
+    for _ in range(2):
+        pair.ours()
+        pair.peer()
+    wanted = 5 if quick else row.rounds
+    times: dict[str, list[float]] = {"ours": [], "peer": []}
+    tried = 0
+    while len(times["ours"]) < wanted and tried < wanted * PATIENCE:
+        tried += 1
+        # The order alternates, so that neither side always runs in the other's wake.
+        sides = ("ours", "peer") if tried % 2 else ("peer", "ours")
+        others = OtherProcesses()
+        taken = {side: _seconds(getattr(pair, side)) for side in sides}
+        if others.share() <= QUIET:
+            for side, seconds in taken.items():
+                times[side].append(seconds * 1e3 / pair.units)
+    counted = len(times["ours"])
+    if not counted:
+        raise RuntimeError(f"{row.name}: other processes were busy in all {tried} rounds; nothing to report")
+    ratios = [p / o for o, p in zip(times["ours"], times["peer"], strict=True)]
+    return Measured(
+        row.name,
+        row.job,
+        row.peer,
+        Timing.of(times["ours"]),
+        Timing.of(times["peer"]),
+        Timing.of(ratios),
+        row.least,
+        counted,
+        tried - counted,
+        verified,
+    )
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+class OtherProcesses:
+    """The share of this process's CPUs that others (and a hypervisor) take, from now on."""
+
+    def __init__(self) -> None:
+        self.cpus = sorted(os.sched_getaffinity(0))
+        self.began = self._now()
+
+    def share(self) -> float:
+        """Return the share since construction; 0 where the system does not tell."""
+        wall, busy, own = (now - then for now, then in zip(self._now(), self.began, strict=True))
+        return max(0.0, busy - own) / (wall * len(self.cpus)) if busy else 0.0
+
+    def _now(self) -> tuple[float, float, float]:
+        return time.perf_counter(), self._busy(), time.process_time()
+
+    def _busy(self) -> float:
+        """Seconds that our CPUs have worked for anybody: user, nice, system, interrupts, stolen."""
+        try:
+            lines = Path("/proc/stat").read_text().splitlines()
+        except OSError:
+            return 0.0
+        fields = {line.split()[0]: [int(v) for v in line.split()[1:9]] for line in lines if line.startswith("cpu")}
+        ticks = sum(sum(fields[f"cpu{cpu}"]) - sum(fields[f"cpu{cpu}"][3:5]) for cpu in self.cpus)
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """Return what the numbers depend on, in general words."""
+    packages = {}
+    for name in ("jax", "jaxlib", "equinox", "torch", "torchebm", "numpy"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "absent"
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        flags = next(line for line in text.splitlines() if line.startswith("flags")).split()
+        vector = next((f for f in ("amx_tile", "avx512f", "avx2") if f in flags), "none of AVX2, AVX-512, AMX")
+    except (OSError, StopIteration):
+        vector = "unknown"
+    return {
+        "threads": threads,
+        "architecture": platform.machine(),
+        "widest vector unit": vector,
+        "python": platform.python_version(),
+        **packages,
+    }
+
+
+def table(measured: Sequence[Measured]) -> str:
+    """Return the rows as a Markdown table."""
+    lines = [
+        "| row | job | Energax, ms/step | peer, ms/step | peer ÷ Energax (quartiles) | promised |",
+        "|---|---|---|---|---|---|",
+    ]
+    for m in measured:
+        if m.ours is None or m.peer is None or m.ratio is None:
+            figures = ", ".join(f"{name} {value:,.0f}" for name, value in m.figures.items())
+            lines.append(f"| {m.name} | {m.job} | {figures} | – | – | – |")
+            continue
+        dropped = f"; {m.disturbed} more were disturbed" if m.disturbed else ""
+        ratio = f"**{m.ratio.median:.2f}×** ({m.ratio.low:.2f}–{m.ratio.high:.2f}; {m.rounds} rounds{dropped})"
+        promise = "–" if m.least is None else f"≥ {m.least:.2g}× {'✓' if m.met else '✗'}"
+        lines.append(
+            f"| {m.name} | {m.job} | {m.ours.median:.3g} | {m.peer.median:.3g} ({m.peer_name}) "
+            f"| {ratio} | {promise} |"
+        )
+    return "\n".join(lines)
+
+
+def write(folder: Path, measured: Sequence[Measured], about: dict[str, Any]) -> None:
+    """Write results.json and results.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [{**asdict(m), "met": m.met} for m in measured]
+    (folder / "results.json").write_text(json.dumps({"machine": about, "rows": rows}, indent=2) + "\n")
+    lines = [f"- {name}: {value}" for name, value in about.items()]
+    (folder / "results.md").write_text(table(measured) + "\n\n" + "\n".join(lines) + "\n")

@@ -1,0 +1,96 @@
+"""The pair behind both training rows: `energax.fit`'s own loop against the eager PyTorch step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from benchmarks.harness import Pair, close
+from benchmarks.torch_side import Trainer, copy_of, flat, flat_torch
+from energax.config import FitConfig
+from energax.objectives import Batch, MultiscaleDenoisingScoreMatching
+from energax.objectives.denoising import add_noise
+from energax.training.fit import _Loop  # the moving parts of `fit`, without its files and signals
+from energax.training.mesh import data_mesh
+from energax.training.order import rows_of_steps
+
+__all__ = ["training_pair"]
+
+
+def training_pair(
+    energy: Any, module: torch.nn.Module, data: np.ndarray, *, batch_size: int, units: int, loop: str
+) -> Pair:
+    """Return MDSM training of an energy and of its twin in PyTorch, `units` steps a call.
+
+    Parameters
+    ----------
+    energy, module
+        The same network; the weights of the first are copied into the second.
+    data
+        Rows for the first; channels are moved to the front for the second if they are images.
+    loop
+        "compiled" or "host": where `fit` must have decided to run its loop.
+    """
+    horizon = 100_000
+    config = FitConfig(steps=horizon, batch_size=batch_size, log_every=units)
+    objective = MultiscaleDenoisingScoreMatching()
+    ours = _Loop(energy, objective, Batch(data), None, None, config, data_mesh(), jax.random.key(1))
+    assert ours.compiled == (loop == "compiled"), f"fit chose another loop than the {loop} one"
+
+    channels_first = (0, 3, 1, 2) if data.ndim == 4 else tuple(range(data.ndim))
+    peer = Trainer(
+        copy_of(energy, module),
+        torch.from_numpy(np.ascontiguousarray(data.transpose(channels_first))),
+        torch.from_numpy(np.array(objective.ladder(batch_size))),
+        sigma_0=float(objective.sigma_0),
+        learning_rate=config.learning_rate,
+        steps=horizon,
+        ema=config.ema,
+    )
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        return rows_of_steps(ours.seed, start, stop, batch_size, len(data))
+
+    def verify() -> dict[str, float]:
+        """Compare the loss and its gradient on one draw of noise, then three whole updates."""
+        compared = {}
+        gradient = eqx.filter_jit(eqx.filter_value_and_grad(lambda m, b, k: objective.loss(m, None, None, b, k)[0]))
+        for i in range(3):
+            here = rows(i, i + 1)[0]
+            key = jax.random.split(jax.random.fold_in(ours.state.key, i), 3)[1]
+            batch = Batch(jnp.asarray(data[here]))
+            z = np.array(add_noise(batch.x, objective.ladder(batch_size), key)[1]).transpose(channels_first)
+            if i == 0:
+                loss, slope = gradient(energy, batch, key)
+                loss_ = peer.loss(peer.data[torch.from_numpy(here)], torch.from_numpy(z.copy()))
+                names, parameters = zip(*module.named_parameters(), strict=True)
+                slope_ = dict(zip(names, torch.autograd.grad(loss_, parameters), strict=True))
+                compared |= close("loss", loss, loss_.item(), within=1e-5)
+                compared |= close("gradient", flat(slope), flat_torch(slope_), within=1e-4)
+            before = flat(ours.state.model)
+            (record,) = ours.chunk(i + 1)
+            ours.done += 1
+            stepped = peer.step(torch.from_numpy(here), torch.from_numpy(z.copy()))
+            compared |= close(f"loss of step {i}", record["loss"], stepped.item(), within=1e-4)
+            # Adam's first steps are signs of the gradient, which rounding may turn where it is nil.
+            after, after_ = flat(ours.state.model), flat_torch(dict(module.named_parameters()))
+            compared |= close(f"update of step {i}", after - before, after_ - before, within=2e-2)
+        averages = dict(zip([n for n, _ in module.named_parameters()], peer.average, strict=True))
+        compared |= close("average", flat(ours.state.average), flat_torch(averages), within=1e-4)
+        return compared
+
+    def run_ours() -> None:
+        ours.chunk(ours.done + units)
+        ours.done += units
+
+    def run_peer() -> None:
+        order = torch.from_numpy(rows(peer.done, peer.done + units).astype(np.int64))
+        losses = [peer.step(order[i]) for i in range(units)]
+        torch.stack(losses).numpy()
+
+    return Pair(run_ours, run_peer, units, verify)

@@ -1,0 +1,389 @@
+"""The commands, their options and their help; the work is done in the modules they import.
+
+Nothing heavier than the configuration's dataclasses is imported here, so that every `--help`
+answers at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Group, Parameter
+
+from energax._version import __version__
+
+__all__ = ["DATA_NAMES", "TOY_NAMES", "app"]
+
+# What `energax.data.load` knows by name (a test holds the lists together): importing it loads JAX.
+DATA_NAMES = ("digits", "mnist", "fashion-mnist", "notmnist", "cifar10", "svhn", "celeba")
+TOY_NAMES = (
+    "eight-gaussians",
+    "two-moons",
+    "pinwheel",
+    "checkerboard",
+    "rings",
+    "swiss-roll",
+    "two-spirals",
+)
+
+app = App(
+    name="energax",
+    version=__version__,
+    help="""Energy-based models, p(x) ∝ exp(−E(x)): train one, sample it, use it, judge it.
+
+A first session, on data that comes with the program:
+
+    energax train digits --out runs/digits
+    energax sample runs/digits -n 64
+    energax report runs/digits
+
+or all of it at once: energax demo
+
+Exit status: 0 all is well; 2 a mistake in what was asked, which one sentence
+names; 3 a fit that diverged; 130 Ctrl-C; 1 a machine that would not go on.""",
+    help_format="plaintext",
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+MAKE, USE, STUDY = (Group.create_ordered(name) for name in ("Make a model", "Use a model", "See it work"))
+WHAT = Group.create_ordered("What to train")
+HOW = Group.create_ordered("How (each overrides the preset, the file and --set)")
+CONFIGURE = Group.create_ordered("Configuration")
+RUNNING = Group.create_ordered("Running")
+
+app["--help"].group = app["--version"].group = Group.create_ordered("Options")
+
+Run = Annotated[Path, Parameter(help="A run folder: what `energax train --out` made.")]
+Seed = Annotated[int, Parameter(help="Decides everything random.")]
+
+
+def command(group: Group) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Add a function to the commands, its docstring being the help."""
+
+    def register(function: Callable[..., int]) -> Callable[..., int]:
+        text, rule, parameters = inspect.cleandoc(function.__doc__ or "").partition(
+            "\nParameters\n----------\n"
+        )
+        # Paragraphs are laid out anew by the terminal's width; indented blocks stand as they are.
+        text = re.sub(r"(?<=\S)\n(?=\S)", " ", text)
+        parameters = re.sub(r"(?<=\S)\n {4}(?=\S)", " ", re.sub(r"(?m)^(\S+)\n {4}", r"\1\n\t", parameters))
+        function.__doc__ = text + rule + parameters.replace("\t", " " * 4)
+        return app.command(function, group=group)
+
+    return register
+
+
+@command(MAKE)
+def train(
+    data: Annotated[str | None, Parameter(group=WHAT)] = None,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(group=WHAT)] = None,
+    resume: Annotated[Path | None, Parameter(group=WHAT)] = None,
+    objective: Annotated[str | None, Parameter(group=HOW)] = None,
+    energy: Annotated[str | None, Parameter(group=HOW)] = None,
+    steps: Annotated[int | None, Parameter(group=HOW)] = None,
+    batch_size: Annotated[int | None, Parameter(group=HOW)] = None,
+    learning_rate: Annotated[float | None, Parameter(group=HOW)] = None,
+    preprocess: Annotated[str | None, Parameter(group=HOW)] = None,
+    seed: Annotated[int | None, Parameter(group=HOW)] = None,
+    preset: Annotated[str | None, Parameter(group=CONFIGURE)] = None,
+    config: Annotated[Path | None, Parameter(group=CONFIGURE)] = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", group=CONFIGURE, show_default=False)] = (),
+    dry_run: Annotated[bool, Parameter(group=RUNNING, show_default=False)] = False,
+    device: Annotated[Literal["auto", "cpu", "gpu", "tpu"], Parameter(group=RUNNING)] = "auto",
+    tensorboard: Annotated[bool, Parameter(group=RUNNING, show_default=False)] = False,
+) -> int:
+    """Train an energy on data; the resolved configuration is printed and saved first.
+
+    DATA is one of
+
+        a data set   digits (comes with the program), mnist, fashion-mnist,
+                     notmnist, cifar10, svhn, celeba: from $ENERGAX_DATA, the
+                     cache, or downloaded with a checksum
+        a density    eight-gaussians, two-moons, pinwheel, checkerboard, rings,
+                     swiss-roll, two-spirals
+        a table      table.csv, table.parquet, array.npy, arrays.npz
+        images       a folder of them, an IDX file, an array (n, h, w, 1 or 3)
+
+    For example:
+
+        energax train digits --out runs/digits
+        energax train table.csv --steps 2000 --learning-rate 5e-4
+        energax train digits --set energy.width=256 --set sampler.hold=300 --dry-run
+        energax train images/ --energy resnet --preprocess unit,pad:2,flip
+        energax train --resume runs/digits
+
+    The run folder receives config.json, run.json, metrics.jsonl, checkpoints/ and at the end
+    (or when you press Ctrl-C) model.safetensors. A fit that was stopped, even killed, goes on
+    with --resume to the same bits as if it had never stopped.
+
+    Parameters
+    ----------
+    data
+        A name, a file or a folder (a name wins: write ./digits for a file of that name).
+    out
+        The run folder to make; runs/<name of the data> if not given. One that is in use is
+        never overwritten.
+    resume
+        Continue the run in this folder, with its own configuration and the same data.
+    objective
+        mdsm (multiscale denoising score matching) or dsm (one noise level). [default: mdsm]
+    energy
+        mlp (anything), mixer (images, fast on a CPU) or resnet (images, on a GPU).
+        [default: the preset's]
+    steps
+        Updates in all. [default: the preset's]
+    batch_size
+        Rows per update. [default: 128]
+    learning_rate
+        Adam's step. [default: the preset's]
+    preprocess
+        "auto", or some of standardise, unit, pad:WIDTH, dequantise:LEVELS, logit, flip,
+        image, flatten, with commas between them. [default: auto]
+    seed
+        Decides everything random. [default: 0]
+    preset
+        Settings to start from: digits, mnist, fashion-mnist, notmnist, cifar10, image, table,
+        points; the papers' networks for a GPU: mnist-res12, cifar10-res18, celeba-res18.
+        [default: what suits the data]
+    config
+        A .json or .toml file of settings; the config.json of another run is one.
+    set_
+        KEY=VALUE for any setting, as --dry-run prints them; may be repeated.
+    dry_run
+        Print the resolved configuration, the shapes and the model's size; write nothing.
+    device
+        Where to compute; auto is the best there is.
+    tensorboard
+        Also write TensorBoard records (needs the extra energax[tensorboard]).
+    """
+    from energax.cli.train import resume_run, train_run
+
+    flags = {
+        "objective": objective,
+        "energy": energy,
+        "fit.steps": steps,
+        "fit.batch_size": batch_size,
+        "fit.learning_rate": learning_rate,
+        "preprocess": preprocess,
+        "seed": seed,
+    }
+    flags = {name: value for name, value in flags.items() if value is not None}
+    if resume is not None:
+        others = {"DATA": data, "--out": out, "--preset": preset, "--config": config, "--set": set_}
+        given = [name for name, value in others.items() if value]
+        given += ["--" + name.split(".")[-1].replace("_", "-") for name in flags]
+        return resume_run(resume, given=given, device=device, dry_run=dry_run, tensorboard=tensorboard)
+    return train_run(
+        data,
+        out=out,
+        preset=preset,
+        file=config,
+        sets=set_,
+        flags=flags,
+        device=device,
+        dry_run=dry_run,
+        tensorboard=tensorboard,
+    )
+
+
+@command(USE)
+def sample(
+    run: Run,
+    /,
+    *,
+    n: Annotated[int, Parameter(name=("-n", "--number"))] = 64,
+    seed: Seed = 0,
+    hold: int | None = None,
+    anneal: int | None = None,
+    cool: int | None = None,
+    out: Path | None = None,
+) -> int:
+    """Draw samples by annealed Langevin dynamics, and show how they came about.
+
+    Writes, replacing those of an earlier call:
+
+        samples.npz     array "samples", in the data's own units
+        samples.png     a grid of images, or the samples over held-out data
+        samples.csv     for tables, with the names of the columns
+        annealing.png   chains over time: noisy above, denoised in one step below
+        energy.csv      mean energy and temperature on the way (shown in energy.png)
+
+    For example:
+
+        energax sample runs/digits -n 64
+        energax sample runs/digits -n 1000 --seed 1 --anneal 4000 --out better/
+
+    Parameters
+    ----------
+    n
+        How many; sample i does not depend on it.
+    hold
+        Steps at the first temperature. [default: the run's configuration]
+    anneal
+        Steps of the geometric anneal to temperature 1. [default: the run's configuration]
+    cool
+        Steps from temperature 1 to 0. [default: the run's configuration]
+    out
+        The folder to write to. [default: the run folder]
+    """
+    from energax.cli.use import sample
+
+    schedule = {"sampler.hold": hold, "sampler.anneal": anneal, "sampler.cool": cool}
+    changes = {name: value for name, value in schedule.items() if value is not None}
+    return sample(run, n=n, seed=seed, changes=changes, out=out)
+
+
+@command(USE)
+def denoise(run: Run, file: str, /, *, out: Path | None = None) -> int:
+    """Remove noise in one step, without being told how much there is.
+
+    For example:
+
+        energax denoise runs/digits noisy.npy
+
+    Parameters
+    ----------
+    file
+        Rows in the data's own units: .npy, .npz, .csv or .parquet; images flat or (n, h, w, c).
+    out
+        The .npy file to write; for images a .png of the same name shows before and after.
+        [default: denoised.npy beside FILE]
+    """
+    from energax.cli.use import denoise
+
+    return denoise(run, file, out=out)
+
+
+@command(USE)
+def inpaint(run: Run, file: str, /, *, mask: str, seed: Seed = 0, out: Path | None = None) -> int:
+    """Fill in what is missing, given the rest.
+
+    For example:
+
+        energax inpaint runs/digits images.npy --mask left
+        energax inpaint runs/table rows.csv --mask known.npy
+
+    Parameters
+    ----------
+    file
+        Rows in the data's own units, as for `energax denoise`; what is missing is not looked at.
+    mask
+        What is missing of an image: left, right, top, bottom or center; or a .npy file of
+        booleans, true where known: one mask for all rows, or one for each.
+    out
+        The .npy file to write; for images a .png of the same name shows the known part, the
+        completion and the input. [default: inpainted.npy beside FILE]
+    """
+    from energax.cli.use import inpaint
+
+    return inpaint(run, file, mask=mask, seed=seed, out=out)
+
+
+@command(USE)
+def score(run: Run, file: str, /, *, out: Path | None = None) -> int:
+    """Print one energy a row, in nats: lower is likelier, and outliers stand out above.
+
+    Energies are those of the data's own units, −log p(x) up to one additive constant.
+
+    For example:
+
+        energax score runs/table new.csv
+        energax score runs/table new.csv --out scores.csv
+
+    Parameters
+    ----------
+    file
+        Rows in the data's own units, as for `energax denoise`.
+    out
+        A .csv file to write instead, with the header "energy".
+    """
+    from energax.cli.use import score
+
+    return score(run, file, out=out)
+
+
+@command(USE)
+def info(run: Run, /) -> int:
+    """Say what a run is, how it was trained, with what, and how far it came.
+
+    For example:
+
+        energax info runs/digits
+    """
+    from energax.cli.show import info
+
+    return info(run)
+
+
+@command(USE)
+def report(run: Run, /, *, seed: Seed = 0) -> int:
+    """Write report.html into the run folder: one self-contained page, to be opened anywhere.
+
+    It shows the configuration, the loss by noise level, samples and how they formed,
+    denoising, inpainting, the nearest training neighbours and the energies of held-out data.
+
+    For example:
+
+        energax report runs/digits
+    """
+    from energax.cli.use import report
+
+    return report(run, seed=seed)
+
+
+@command(STUDY)
+def reproduce(
+    name: str | None = None,
+    /,
+    *,
+    list_: Annotated[bool, Parameter(name="--list", show_default=False)] = False,
+    out: Path | None = None,
+    quick: Annotated[bool, Parameter(show_default=False)] = False,
+) -> int:
+    """Reproduce a table or a figure of a paper.
+
+    For example:
+
+        energax reproduce --list
+        energax reproduce mdsm-single-noise --quick
+
+    Parameters
+    ----------
+    name
+        Which study.
+    list_
+        List the studies, with their sources and costs.
+    out
+        The folder to write to, which must not be in use. [default: runs/<name>]
+    quick
+        A small version, which shows that it works rather than what the paper found.
+    """
+    from energax.cli.study import list_studies, run_study
+
+    return list_studies() if list_ or name is None else run_study(name, out=out, quick=quick)
+
+
+@command(STUDY)
+def demo(*, out: Path | None = None) -> int:
+    """Train on the bundled digits, then sample, denoise, inpaint, score and report.
+
+    About a minute on two cores. The last line says what to open.
+
+    For example:
+
+        energax demo
+
+    Parameters
+    ----------
+    out
+        The run folder to make. [default: the first free one of runs/demo, runs/demo-2, …]
+    """
+    from energax.cli.demo import demo
+
+    return demo(out)

@@ -1,0 +1,59 @@
+"""The one place where the command line sets JAX up: its device, and its cache of programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from energax.checks import InputError
+
+__all__ = ["cache_folder", "prepare"]
+
+
+def cache_folder() -> Path:
+    """Return where compiled programs are kept: xla in $ENERGAX_CACHE or the system's cache."""
+    named = os.environ.get("ENERGAX_CACHE")
+    if named:
+        return Path(named).expanduser() / "xla"
+    import pooch
+
+    return Path(pooch.os_cache("energax")) / "xla"
+
+
+def prepare(device: str = "auto") -> None:
+    """Choose the device and turn on the persistent cache; call before anything is computed.
+
+    Parameters
+    ----------
+    device
+        "auto", "cpu", "gpu" or "tpu".
+
+    Raises
+    ------
+    InputError
+        If this machine has no such device.
+    """
+    import jax
+
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK)
+    except OSError:
+        usable = False
+    if usable:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        # Small programs too: a command compiles dozens of them before it is at work.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    try:
+        found = jax.default_backend()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"train: --device must be one that JAX can use here; got {reason}.") from None
+    if device not in ("auto", found):
+        raise InputError(
+            f"train: --device must be one that JAX can use here, which is {found!r}; got {device!r}."
+        )

@@ -1,0 +1,147 @@
+"""Pictures of samples: grids of images, clouds of points, and traces, as PNG files.
+
+Grids are made of the pixels themselves, enlarged without smoothing; nothing but clouds and
+traces needs a plotting library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from energax.cli.run_folder import write_whole
+
+__all__ = ["draw_clouds", "draw_trace", "save_grid", "to_pixels"]
+
+GAP = 2  # pixels between images
+PAPER = 255
+TILE = 56  # images smaller than this are enlarged to about it
+BLUE, GREY = "#1f6feb", "#9a9a9a"
+
+
+def to_pixels(images: np.ndarray, shape: Sequence[int], low: float, high: float) -> np.ndarray:
+    """Return rows of images (n, …) as bytes (n, h, w, 1 or 3), `low` black and `high` white."""
+    n, (height, width, channels) = len(images), shape
+    scaled = (images.reshape(n, height, width, channels) - low) / ((high - low) or 1.0)
+    pixels = np.round(255 * np.clip(scaled, 0, 1)).astype(np.uint8)
+    return pixels if channels in (1, 3) else pixels[..., :1]
+
+
+def save_grid(path: Path, rows: Sequence[np.ndarray]) -> None:
+    """Write a grid, given as one array (columns, h, w, c) of bytes per row."""
+    from PIL import Image
+
+    columns = max(len(row) for row in rows)
+    height, width, channels = rows[0].shape[1:]
+    scale = max(1, round(TILE / max(height, width)))
+    tall, wide = height * scale + GAP, width * scale + GAP
+    sheet = np.full((len(rows) * tall + GAP, columns * wide + GAP, channels), PAPER, np.uint8)
+    for i, row in enumerate(rows):
+        for j, image in enumerate(row):
+            big = image.repeat(scale, axis=0).repeat(scale, axis=1)
+            top, left = GAP + i * tall, GAP + j * wide
+            sheet[top : top + big.shape[0], left : left + big.shape[1]] = big
+    picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+    write_whole(path, lambda part: picture.save(part, format="PNG"))
+
+
+def draw_clouds(path: Path, samples: np.ndarray, held_out: np.ndarray | None, columns: Sequence[str]) -> None:
+    """Draw samples over held-out data: every pair of the first four columns, and each alone.
+
+    Parameters
+    ----------
+    path
+        The PNG file.
+    samples, held_out
+        Rows (n, d); held-out rows may be missing.
+    columns
+        d names.
+    """
+    d = min(4, samples.shape[1])
+    figure = _figure(2.2 * d + 1.2, 2.2 * d + 0.6)
+    axes = figure.subplots(d, d, squeeze=False)
+    layers = [(samples, BLUE, "samples")]
+    if held_out is not None:
+        layers.insert(0, (held_out, GREY, "held-out data"))
+    for i in range(d):
+        for j in range(d):
+            axis = axes[i, j]
+            for rows, color, label in layers:
+                if i == j:
+                    style: dict[str, Any] = {
+                        "bins": 40,
+                        "density": True,
+                        "histtype": "stepfilled",
+                        "alpha": 0.5,
+                    }
+                    axis.hist(rows[:, j], color=color, label=label, **style)
+                else:
+                    axis.scatter(rows[:, j], rows[:, i], s=3, color=color, alpha=0.6, linewidths=0)
+            if i == d - 1:
+                axis.set_xlabel(columns[j])
+            if j == 0 and i > 0:
+                axis.set_ylabel(columns[i])
+    axes[0, 0].legend(fontsize="x-small", frameon=False)
+    _save(path, figure)
+
+
+def draw_strip(path: Path, above: np.ndarray, below: np.ndarray, titles: Sequence[str]) -> None:
+    """Draw points over time: positions above, denoised in one step below.
+
+    Parameters
+    ----------
+    path
+        The PNG file.
+    above, below
+        Shape (times, n, d); the first two coordinates are shown.
+    titles
+        One per time.
+    """
+    times = len(above)
+    figure = _figure(1.7 * times, 3.8)
+    axes = figure.subplots(2, times, squeeze=False)
+    last = below[-1][:, : min(2, below.shape[-1])]
+    middle, reach = np.median(last, axis=0), 1.2 * np.abs(last - np.median(last, axis=0)).max(axis=0) + 1e-6
+    for row, clouds in enumerate((above, below)):
+        for j, cloud in enumerate(clouds):
+            axis = axes[row, j]
+            y = cloud[:, 1] if cloud.shape[1] > 1 else np.linspace(-1, 1, len(cloud))
+            axis.scatter(cloud[:, 0], y, s=2, color=BLUE, alpha=0.6, linewidths=0)
+            axis.set_xlim(middle[0] - 2 * reach[0], middle[0] + 2 * reach[0])
+            if cloud.shape[1] > 1:
+                axis.set_ylim(middle[1] - 2 * reach[1], middle[1] + 2 * reach[1])
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if row == 0:
+                axis.set_title(titles[j], fontsize="small")
+    axes[0, 0].set_ylabel("chains")
+    axes[1, 0].set_ylabel("denoised")
+    _save(path, figure)
+
+
+def draw_trace(path: Path, table: Mapping[str, np.ndarray]) -> None:
+    """Draw mean energy and temperature against the step."""
+    figure = _figure(6.4, 3.6)
+    axis = figure.subplots()
+    axis.plot(table["step"], table["mean_energy"], color=BLUE)
+    axis.set_xlabel("step")
+    axis.set_ylabel("mean energy (nats)", color=BLUE)
+    other = axis.twinx()
+    other.plot(table["step"], table["temperature"], color=GREY, linestyle="--")
+    other.set_yscale("symlog", linthresh=1.0)
+    other.set_ylim(bottom=0)
+    other.set_ylabel("temperature", color="#5a5a5a")
+    _save(path, figure)
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(path: Path, figure: Any) -> None:
+    write_whole(path, lambda part: figure.savefig(part, dpi=110, format="png"))

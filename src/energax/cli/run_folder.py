@@ -1,0 +1,193 @@
+"""A run's folder: what is in it, how it is made without harm, and how it is opened again.
+
+    config.json         the resolved configuration
+    run.json            facts: when, with what versions, on which data (a SHA-256), how far
+    metrics.jsonl       one record of metrics per line
+    checkpoints/        the whole state of the fit, every so many steps
+    model.safetensors   the energy with its preprocessing: all that using it takes
+    samples.*, annealing.png, energy.*, report.html    from later commands
+
+A folder appears under its name only with both JSON files in it, so that a process killed at
+any moment leaves either nothing of that name or a run that can be resumed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from energax.checks import InputError, check
+from energax.config import RunConfig, from_dict, to_dict
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from energax.data import Dataset
+    from energax.training.modelfile import ModelFile
+
+__all__ = ["RunFolder", "check_free", "fingerprint", "write_whole"]
+
+
+def fingerprint(rows: np.ndarray) -> str:
+    """Return the SHA-256 of an array's type, shape and bytes."""
+    digest = hashlib.sha256(f"{rows.dtype.str}{rows.shape}".encode())
+    digest.update(rows.tobytes())
+    return digest.hexdigest()
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file and give it the name `path` once it is whole."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_free(owner: str, path: Path, hint: str = "") -> None:
+    """Refuse a folder that holds anything, and anything that is no folder."""
+    try:
+        used = path.exists() and not (path.is_dir() and not any(path.iterdir()))
+    except OSError as error:
+        raise InputError(
+            f"{owner}: --out must be a folder that can be read; got {path}: {error.strerror}."
+        ) from None
+    check(not used, owner, "--out", f"a new or empty folder{hint}", f"{path}, which is in use")
+
+
+class RunFolder:
+    """One run on disk.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.metrics = path / "metrics.jsonl"
+        self.model = path / "model.safetensors"
+        self.report = path / "report.html"
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig, facts: Mapping[str, Any]) -> RunFolder:
+        """Make the folder with its two JSON files, all at once.
+
+        Raises
+        ------
+        InputError
+            If the folder is in use or cannot be made.
+        """
+        check_free("train", path, " (or use --resume to continue a run)")
+        building = path.parent / f".{path.name}-{os.getpid()}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            building.mkdir()
+            run = cls(building)
+            run._write("config.json", to_dict(config))
+            run._write("run.json", facts)
+            building.replace(path)  # atomic; succeeds over nothing or over an empty folder
+        except OSError as error:
+            shutil.rmtree(building, ignore_errors=True)
+            raise InputError(f"train: the run folder {path} cannot be made: {error.strerror}.") from None
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path, owner: str) -> RunFolder:
+        """Return the run in a folder.
+
+        Raises
+        ------
+        InputError
+            If it is not one; runs beside it are named.
+        """
+        run = cls(path)
+        if not (path / "config.json").is_file():
+            folder = path.parent
+            others = sorted(p.parent.name for p in folder.glob("*/config.json")) if folder.is_dir() else []
+            hint = f" (there are {', '.join(others[:5])} in {folder})" if others else ""
+            what = "no such folder" if not path.exists() else "one without config.json"
+            check(False, owner, "RUN", f"a folder made by `energax train`{hint}", f"{path}, {what}")
+        return run
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration it was made with."""
+        try:
+            return from_dict(self._read("config.json"))
+        except InputError as error:
+            raise InputError(f"{self.path / 'config.json'} is damaged: {error}") from None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What run.json says."""
+        return self._read("run.json")
+
+    def add_facts(self, **facts: Any) -> None:
+        """Change entries of run.json."""
+        self._write("run.json", {**self.facts, **facts})
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest checkpoint, or None."""
+        names = [p.name.removeprefix("step_") for p in self.checkpoints.glob("step_*") if p.is_dir()]
+        return max((int(name) for name in names if name.isdigit()), default=None)
+
+    def load_model(self, owner: str) -> ModelFile:
+        """Return the energy, its preprocessing and what is known about it."""
+        from energax.training.modelfile import load
+
+        if not self.model.exists():
+            check(False, owner, "RUN", f"a run with a model (finish it: {self.resume_command})", self.path)
+        return load(self.model)
+
+    def load_data(self) -> Dataset:
+        """Return the data it was trained on.
+
+        Raises
+        ------
+        InputError
+            If they are gone, or their training rows are no longer the same.
+        """
+        from energax.data import load
+
+        config, known = self.config, self.facts["data"]
+        dataset = load(config.data, seed=config.seed)
+        same = fingerprint(dataset.train) == known["sha256"]
+        allowed = f"the {known['rows']} rows that {self.path} began with (their SHA-256 is in run.json)"
+        check(same, "train", "the data", allowed, f"other rows from {config.data}")
+        return dataset
+
+    @property
+    def resume_command(self) -> str:
+        """What to type to go on with it."""
+        return f"energax train --resume {shlex.quote(str(self.path))}"
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not valid JSON"
+            raise InputError(f"{path} cannot be read: {reason}.") from None
+        check(isinstance(values, dict), str(path), "its content", "a JSON object", type(values).__name__)
+        return values
+
+    def _write(self, name: str, values: Mapping[str, Any]) -> None:
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+        write_whole(self.path / name, lambda path: path.write_text(text))

@@ -1,0 +1,99 @@
+"""`energax info`: a run in a page; plain lines when the output is not a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from energax.cli.run_folder import RunFolder
+from energax.config import to_dict
+
+__all__ = ["info", "print_table"]
+
+
+def info(path: Path) -> int:
+    """Say what a run is; see the help of `energax info`."""
+    run = RunFolder.open(path, "info")
+    config, facts = run.config, run.facts
+    data, environment = facts.get("data", {}), facts.get("environment", {})
+    records = _records(run)
+    last = records[-1] if records else {}
+    steps = max(run.latest or 0, int(last.get("step", 0)))
+
+    status = facts.get("status", "unknown")
+    if status in ("running", "created"):
+        status = "running, or killed"
+    if status != "finished":
+        status += f" (to continue: {run.resume_command})"
+    losses = [
+        f"{name.replace('_', ' ')} {next(r[name] for r in reversed(records) if name in r):.4g}"
+        for name in ("loss", "validation_loss")
+        if any(name in r for r in records)
+    ]
+    event = "×".join(map(str, data.get("event_shape", [])))
+    lines = {
+        "run": str(run.path),
+        "status": status,
+        "data": f"{config.data}: {data.get('kind')}, {data.get('rows', 0):,} rows of {event} to train on, "
+        f"{data.get('held_out', 0):,} held out",
+        "preprocess": config.preprocess,
+        "energy": f"{config.energy} ({_options(config.energy_options)})",
+        "parameters": f"{facts.get('parameters', 0):,}",
+        "objective": f"{config.objective} ({_options(config.objective_options)})",
+        "steps": f"{steps:,} of {config.fit.steps:,}, batches of {config.fit.batch_size}, "
+        f"learning rate {config.fit.learning_rate:g}",
+        "losses": ", ".join(losses) or "none yet",
+        "time": f"started {facts.get('started')}, trained for {facts.get('seconds', 0):.0f} s",
+        "with": ", ".join(f"{name} {value}" for name, value in environment.items()),
+        "seed": str(config.seed),
+        "files": ", ".join(_files(run.path)),
+    }
+    print_table(("", ""), list(lines.items()))
+    return 0
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of words: a table on a terminal, aligned lines elsewhere."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(show_header=any(header), box=None, padding=(0, 2, 0, 0))
+        for i, name in enumerate(header):
+            table.add_column(name, style="bold" if i == 0 else None, no_wrap=i == 0)
+        for row in rows:
+            table.add_row(*row)
+        Console(markup=False, highlight=False).print(table)
+        return
+    lines = [header, *rows] if any(header) else list(rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header) - 1)]
+    for line in lines:
+        print("  ".join([*(word.ljust(w) for word, w in zip(line, widths, strict=False)), line[-1]]))
+
+
+def _options(options: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in to_dict(options).items() if value is not None)
+
+
+def _records(run: RunFolder) -> list[dict[str, Any]]:
+    from energax.training.log import read_metrics
+
+    return read_metrics(run.metrics) if run.metrics.is_file() else []
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the files of the run with their sizes."""
+    named = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        size = (
+            sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+            if path.is_dir()
+            else path.stat().st_size
+        )
+        unit = f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} kB"
+        named.append(f"{path.name}{'/' if path.is_dir() else ''} ({unit})")
+    return named

@@ -1,0 +1,244 @@
+"""`energax train`: resolve, show, save, then fit; and go on where a fit was stopped."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from energax._version import __version__
+from energax.checks import check
+from energax.cli import INTERRUPTED, Stopped
+from energax.cli.app import DATA_NAMES, TOY_NAMES
+from energax.cli.device import prepare
+from energax.cli.run_folder import RunFolder, check_free, fingerprint
+from energax.cli.settings import describe, parse_sets, read_file, resolve, seed_of
+from energax.config import to_dict
+
+__all__ = ["resume_run", "train_run"]
+
+DIVERGED = 3
+VALIDATION_ROWS = 1000
+
+
+def train_run(
+    data: str | None,
+    *,
+    out: Path | None,
+    preset: str | None = None,
+    file: Path | None = None,
+    sets: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    dry_run: bool = False,
+    tensorboard: bool = False,
+) -> int:
+    """Train on data from the start; see the help of `energax train`."""
+    layers = read_file(file), parse_sets(sets), dict(flags or {})
+    source = data or layers[1].get("data") or layers[0].get("data")
+    allowed = "given: a data set by name, a file or a folder (`energax train --help` lists the names)"
+    check(isinstance(source, str) and source, "train", "DATA", allowed, source)
+    assert isinstance(source, str)
+    out = Path("runs") / Path(source).expanduser().resolve().stem if out is None else out
+    if not dry_run:
+        check_free("train", out, " (or use --resume to continue a run)")
+
+    _check_tensorboard(tensorboard)
+    config = None
+    known = preset or _preset_of(source)
+    if known is not None:
+        config = resolve(source, known, *layers)
+    prepare(device)
+    from energax.data import load
+
+    dataset = load(source, seed=seed_of(*layers))
+    if config is None:
+        config = resolve(_absolute(source), dataset.kind, *layers)
+
+    from energax.cli.build import build, parameters
+
+    parts = build(config, dataset)
+    print(describe(config), flush=True)
+    rows = " and ".join(
+        f"{len(r):,} {what}" for r, what in ((dataset.train, "to train on"), (dataset.test, "held out"))
+    )
+    shape, size = parts.energy.event_shape, parameters(parts.energy)
+    print(f"\n{dataset.name}: {rows}; the model sees events {shape} and has {size:,} parameters", flush=True)
+    if dry_run:
+        return 0
+    run = RunFolder.create(out, config, _facts(parts))
+    print(f"writing to {out}", flush=True)
+    return _fit(run, parts, tensorboard)
+
+
+def resume_run(
+    path: Path, *, given: Sequence[str], device: str, dry_run: bool = False, tensorboard: bool = False
+) -> int:
+    """Continue the run in a folder."""
+    allowed = f"used alone (the settings are those in {path / 'config.json'})"
+    check(not given, "train", "--resume", allowed, ", ".join(given))
+    run = RunFolder.open(path, "train")
+    config, facts = run.config, run.facts
+    print(describe(config), flush=True)
+    if facts.get("status") == "finished" and run.model.exists():
+        print(f"\n{path} is finished: {config.fit.steps:,} steps are done")
+        return 0
+    _check_tensorboard(tensorboard)
+    prepare(device)
+    dataset = run.load_data()
+
+    from energax.cli.build import build
+
+    parts = build(config, dataset)
+    begun, here = facts.get("environment", {}), _environment()
+    changed = [
+        f"{name} was {begun.get(name)} and is {here[name]}" for name in here if begun.get(name) != here[name]
+    ]
+    if changed:
+        print(f"note: {', '.join(changed)}; bits may differ from an uninterrupted run", file=sys.stderr)
+    print(f"\ncontinuing {path} from step {run.latest or 0:,} of {config.fit.steps:,}", flush=True)
+    return 0 if dry_run else _fit(run, parts, tensorboard)
+
+
+def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
+    from energax.training import DivergenceError, fit
+
+    config, dataset = parts.config, parts.dataset
+    spent, began = run.facts.get("seconds", 0.0), time.perf_counter()
+    run.add_facts(status="running")
+    status = "stopped"
+    try:
+        done = fit(
+            parts.energy,
+            parts.objective,
+            dataset.train,
+            key=parts.key,
+            validation=dataset.test[:VALIDATION_ROWS],
+            preprocessing=parts.pipeline,
+            config=config.fit,
+            checkpoints=run.checkpoints,
+            resume=True,
+            log=run.metrics,
+            tensorboard=tensorboard,
+        )
+        steps = int(done.state.step)
+        _save(run, parts, done.energy, steps)
+        status = done.status
+        run.add_facts(loop=done.loop)
+    except DivergenceError as error:
+        status = "diverged"
+        raise Stopped(f"error: {error}", DIVERGED) from None
+    except InputError as error:
+        raise InputError(f"{str(error).rstrip('.')}; to continue: {run.resume_command}") from error
+    except OSError as error:
+        kept = f"the newest whole checkpoint is of step {run.latest}; to continue: {run.resume_command}"
+        raise InputError(f"train: {run.path} cannot be written: {error.strerror or error}; {kept}") from error
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise Stopped(_interrupted(run, None), INTERRUPTED) from None
+    finally:
+        seconds = spent + time.perf_counter() - began
+        try:
+            run.add_facts(status=status, seconds=round(seconds, 3))
+        except OSError:  # a full disk: the error under way says more
+            if status in ("finished", "interrupted"):
+                raise
+    if status == "interrupted":
+        raise Stopped(_interrupted(run, steps), INTERRUPTED)
+    last = done.history[-1]
+    losses = [
+        f"{name.replace('_', ' ')} {last[name]:.4g}" for name in ("loss", "validation_loss") if name in last
+    ]
+    print(f"{steps:,} steps in {seconds:.0f} s: {', '.join(losses)}")
+    print(f"next: energax sample {run.path}")
+    return 0
+
+
+def _interrupted(run: RunFolder, steps: int | None) -> str:
+    where = "" if steps is None else f" at step {steps:,}"
+    kept = run.latest
+    what = "nothing had been kept yet" if kept is None else f"the state of step {kept:,} is kept"
+    return f"interrupted{where}; {what}; to continue: {run.resume_command}"
+
+
+def _save(run: RunFolder, parts: Any, energy: Any, steps: int) -> None:
+    from energax.cli.build import sigma_0
+    from energax.training.modelfile import save
+
+    about = {
+        "config": to_dict(parts.config),
+        "steps": steps,
+        "sigma_0": sigma_0(parts.config),
+        "center": parts.center,
+        "reach": parts.reach,
+        "data": _data_facts(parts.dataset),
+        "environment": _environment(),
+    }
+    save(run.model, energy, preprocessing=parts.pipeline, about=about)
+
+
+def _check_tensorboard(wanted: bool) -> None:
+    there = not wanted or importlib.util.find_spec("tensorboardX") is not None
+    needed = "used with the extra: pip install 'energax[tensorboard]'"
+    check(there, "train", "--tensorboard", needed, "no tensorboardX")
+
+
+def _preset_of(source: str) -> str | None:
+    """Return the preset of data known by name, or None where the kind must be looked at."""
+    from energax.presets import preset_name
+
+    if source in DATA_NAMES:
+        return preset_name(source, "image")
+    return "points" if source in TOY_NAMES else None
+
+
+def _absolute(source: str) -> str:
+    """Return a path that will still lead to the data from another folder; names as they are."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
+
+
+def _facts(parts: Any) -> dict[str, Any]:
+    from energax.cli.build import parameters
+
+    return {
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "status": "created",
+        "seconds": 0.0,
+        "environment": _environment(),
+        "parameters": parameters(parts.energy),
+        "model_event_shape": list(parts.energy.event_shape),
+        "data": _data_facts(parts.dataset),
+    }
+
+
+def _environment() -> dict[str, Any]:
+    import jax
+
+    return {
+        "energax": __version__,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "backend": jax.default_backend(),
+        "devices": jax.device_count(),
+    }
+
+
+def _data_facts(dataset: Any) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "event_shape": list(dataset.event_shape),
+        "image_shape": None if dataset.image_shape is None else list(dataset.image_shape),
+        "columns": None if dataset.columns is None else list(dataset.columns),
+        "rows": len(dataset.train),
+        "held_out": len(dataset.test),
+        "low": float(dataset.train.min()),
+        "high": float(dataset.train.max()),
+        "sha256": fingerprint(dataset.train),
+    }

@@ -1,0 +1,407 @@
+"""`energax sample`, `denoise`, `inpaint`, `score`, `report`: what a trained run is for.
+
+Everything that goes in or comes out is in the data's own units; the pipeline stored with the
+model translates, and what it does to volumes is part of every energy reported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from energax import tasks
+from energax.checks import InputError, check, check_integer
+from energax.cli.build import make_sampler
+from energax.cli.device import prepare
+from energax.cli.images import draw_clouds, draw_strip, draw_trace, save_grid, to_pixels
+from energax.cli.run_folder import RunFolder, write_whole
+from energax.config import RunConfig, from_dict, replace
+from energax.data import read_table
+from energax.samplers import Langevin, observers
+from energax.tasks.rows import map_rows
+from energax.training.log import read_metrics
+from energax.training.progress import ProgressBar
+
+__all__ = ["Trained", "denoise", "inpaint", "report", "sample", "score"]
+
+CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
+IMAGES_SHOWN = 16
+LOST = 10  # a chain so many times farther out than data and noise together will not come back
+MISSING = 128  # the grey of what an inpainted image did not know
+
+
+@eqx.filter_jit
+def _forward(pipeline: Any, x: jax.Array) -> jax.Array:
+    return jax.vmap(pipeline.forward)(x)
+
+
+@eqx.filter_jit
+def _inverse(pipeline: Any, z: jax.Array) -> jax.Array:
+    return jax.vmap(pipeline.inverse)(z)
+
+
+@eqx.filter_jit
+def _log_det(pipeline: Any, x: jax.Array) -> jax.Array:
+    return jax.vmap(pipeline.log_det)(x)
+
+
+@eqx.filter_jit
+def _reached(pipeline: Any, x: jax.Array, missing: jax.Array) -> jax.Array:
+    """Return which entries of the model's event depend on missing entries of the data's."""
+
+    def one(x, missing):
+        return jax.jvp(pipeline.forward, (x,), (missing,))[1] != 0
+
+    return jax.vmap(one)(x, missing)
+
+
+class Trained:
+    """A run's model with what it takes to use it in the data's units.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    command
+        Who asks, for the refusing sentence.
+    """
+
+    def __init__(self, path: Path, command: str):
+        self.run = RunFolder.open(path, command)
+        self.command = command
+        prepare()
+        file = self.run.load_model(command)
+        self.energy, self.pipeline, self.about = file.model, file.preprocessing, file.about
+        try:
+            self.config: RunConfig = from_dict(self.about["config"])
+            self.sigma_0, self.center = float(self.about["sigma_0"]), float(self.about["center"])
+            self.bound = LOST * (float(self.about["reach"]) + self.config.sampler.noise_max)
+            facts = self.about["data"]
+            self.kind, self.event = facts["kind"], tuple(facts["event_shape"])
+            self.image = None if facts["image_shape"] is None else tuple(facts["image_shape"])
+            self.low, self.high = float(facts["low"]), float(facts["high"])
+            size = int(np.prod(self.event))
+            self.columns = tuple(facts["columns"] or (f"x{j}" for j in range(1, size + 1)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{command}: {self.run.model} does not say how it was trained ({error})."
+            ) from None
+
+    def read(self, file: str) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Return the rows of a file as events, and the shape in which they came."""
+        rows = read_table(file).rows
+        came, size = rows.shape, int(np.prod(self.event))
+        if self.image is not None:
+            single = (self.image, self.image[:2]) if self.image[2] == 1 else (self.image,)
+            if came in single:
+                rows = rows[None]
+            layouts = {self.event, self.image, (size,), *single}
+        else:
+            layouts = {self.event, (size,)}
+        wanted = " or ".join(f"(n, {', '.join(map(str, s))})" for s in sorted(layouts, key=len))
+        check(rows.shape[1:] in layouts, self.command, Path(file).name, f"of shape {wanted}", f"shape {came}")
+        return rows.reshape(-1, *self.event), came
+
+    def to_model(self, x: np.ndarray) -> np.ndarray:
+        """Return rows in the units the model sees."""
+        return map_rows(lambda chunk: _forward(self.pipeline, chunk), x)
+
+    def to_data(self, z: np.ndarray) -> np.ndarray:
+        """Return rows in the data's own units."""
+        return map_rows(lambda chunk: _inverse(self.pipeline, chunk), z)
+
+    def pixels(self, x: np.ndarray) -> np.ndarray:
+        """Return images in the data's units as bytes."""
+        assert self.image is not None
+        return to_pixels(x, self.image, self.low, self.high)
+
+    def stayed(self, z: np.ndarray) -> np.ndarray:
+        """Return which rows of model units lie where a chain can be, shape (n,)."""
+        # Written so that NaN compares as lost.
+        return (np.abs(z - self.center) <= self.bound).reshape(len(z), -1).all(axis=1)
+
+    def score(self, x: np.ndarray) -> np.ndarray:
+        """Return E(f(x)) − log|det ∂f/∂x|, the energy of x in its own units."""
+        volume = map_rows(lambda chunk: _log_det(self.pipeline, chunk), x)
+        return tasks.score(self.energy, self.to_model(x)) - volume
+
+
+def sample(run: Path, *, n: int, seed: int, changes: Mapping[str, Any], out: Path | None) -> int:
+    """Draw samples and show how they formed; see the help of `energax sample`."""
+    check_integer("sample", "-n", n, at_least=1)
+    check_integer("sample", "--seed", seed, at_least=0)
+    trained = Trained(run, "sample")
+    sampler = make_sampler(replace(trained.config, changes))
+    folder = _folder(out, run)
+    samples, table = _draw(trained, sampler, n, seed)
+    write_whole(folder / "samples.npz", lambda path: np.savez_compressed(path, samples=samples))
+    _write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
+    draw_trace(folder / "energy.png", table)
+    if trained.image is not None:
+        pixels = trained.pixels(samples[:256])
+        columns = int(np.ceil(np.sqrt(len(pixels))))
+        save_grid(folder / "samples.png", [pixels[i : i + columns] for i in range(0, len(pixels), columns)])
+    else:
+        flat = samples.reshape(len(samples), -1)
+        draw_clouds(folder / "samples.png", flat[:5000], _held_out(trained), trained.columns)
+        if trained.kind == "table":
+            _write_csv(folder / "samples.csv", trained.columns, flat)
+    _draw_strip(folder / "annealing.png", trained, sampler, n, seed)
+    print(f"{len(samples)} samples in {folder / 'samples.npz'}, shown in {folder / 'samples.png'}")
+    return 0
+
+
+def _draw(trained: Trained, sampler: Langevin, n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return samples in the data's units, and mean energy and temperature on the way."""
+    assert sampler.horizon is not None
+    with ProgressBar(None, 0, sampler.horizon, "sampling") as bar:
+        drawn = tasks.anneal(
+            trained.energy,
+            n,
+            key=jax.random.key(seed),
+            sigma_0=trained.sigma_0,
+            sampler=sampler,
+            center=trained.center,
+            observers={"energy": observers.energy},
+            every=max(1, sampler.horizon // RECORDS),
+            progress=lambda done, total: bar.update(done),
+        )
+    z = np.asarray(drawn.x)
+    kept = trained.stayed(z)
+    lost = n - int(kept.sum())
+    hint = "a larger objective.sigma_max, a smaller sampler.noise_max or a longer training helps"
+    check(
+        lost < n, "sample", "RUN", f"a model that holds its chains ({hint})", f"{n} chains of {n} that left"
+    )
+    if lost:
+        print(f"note: {lost} of {n} chains left all bounds and are left out; {hint}", file=sys.stderr)
+    z, energies = z[kept], drawn.observed["energy"][:, kept]
+    table = {
+        "step": drawn.steps,
+        "temperature": np.asarray(jax.vmap(sampler.temperature)(jnp.asarray(drawn.steps))),
+        "mean_energy": energies.mean(axis=1),
+    }
+    return trained.to_data(z), table
+
+
+def _draw_strip(path: Path, trained: Trained, sampler: Langevin, n: int, seed: int) -> None:
+    """Run the first few chains again (a chain does not depend on how many there are) and show them."""
+    assert sampler.horizon is not None
+    shown = min(n, CHAINS_SHOWN if trained.image is not None else POINTS_SHOWN)
+    seen = tasks.anneal(
+        trained.energy,
+        shown,
+        key=jax.random.key(seed),
+        sigma_0=trained.sigma_0,
+        sampler=sampler,
+        center=trained.center,
+        observers={"position": observers.position, "denoised": observers.denoised(trained.sigma_0)},
+        every=-(-sampler.horizon // (TIMES_SHOWN - 1)),
+    )
+    kept = trained.stayed(np.asarray(seen.x))
+    strips = []
+    for name in ("position", "denoised"):
+        z = seen.observed[name][:, kept]
+        x = trained.to_data(z.reshape(-1, *z.shape[2:]))
+        strips.append(x.reshape(*z.shape[:2], *x.shape[1:]))
+    if not kept.any():
+        return
+    if trained.image is None:
+        temperatures = np.asarray(jax.vmap(sampler.temperature)(jnp.asarray(seen.steps)))
+        titles = [f"step {i}\nT = {t:.3g}" for i, t in zip(seen.steps, temperatures, strict=True)]
+        above, below = (x.reshape(*x.shape[:2], -1) for x in strips)
+        draw_strip(path, above, below, titles)
+        return
+    rows = []
+    for chain in range(int(kept.sum())):
+        rows += [trained.pixels(x[:, chain]) for x in strips]
+    save_grid(path, rows)
+
+
+def _held_out(trained: Trained) -> np.ndarray | None:
+    """Return held-out rows, flat, or None with a note where the data have gone or changed."""
+    try:
+        test = trained.run.load_data().test
+    except InputError as error:
+        print(f"note: held-out data are not shown: {error}", file=sys.stderr)
+        return None
+    return test.reshape(len(test), -1)[:5000]
+
+
+def denoise(run: Path, file: str, *, out: Path | None) -> int:
+    """Remove noise in one step; see the help of `energax denoise`."""
+    trained = Trained(run, "denoise")
+    noisy, came = trained.read(file)
+    target = _target(out, file, "denoised.npy", "denoise")
+    clean = trained.to_data(tasks.denoise(trained.energy, trained.to_model(noisy), sigma_0=trained.sigma_0))
+    _save_array(target, clean.reshape(came))
+    moved = float(np.sqrt(np.mean((clean - noisy) ** 2)))
+    print(f"{len(noisy)} rows in {target}; the noise removed has root mean square {moved:.4g} an entry")
+    if trained.image is not None:
+        shown = slice(IMAGES_SHOWN)
+        save_grid(target.with_suffix(".png"), [trained.pixels(noisy[shown]), trained.pixels(clean[shown])])
+        print(f"shown in {target.with_suffix('.png')}: noisy above, denoised below")
+    return 0
+
+
+def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> int:
+    """Fill in what is missing; see the help of `energax inpaint`."""
+    check_integer("inpaint", "--seed", seed, at_least=0)
+    trained = Trained(run, "inpaint")
+    rows, came = trained.read(file)
+    known = _known(trained, mask, rows)
+    target = _target(out, file, "inpainted.npy", "inpaint")
+    # What is missing is set to the middle of the data, so that nothing of it can leak through.
+    given = np.where(known, rows, np.float32((trained.low + trained.high) / 2))
+    reached = map_rows(lambda c: _reached(trained.pipeline, *c), (given, (~known).astype(np.float32)))
+    sampler = make_sampler(trained.config)
+    assert sampler.horizon is not None
+    with ProgressBar(None, 0, sampler.horizon, "inpainting") as bar:
+        filled = tasks.inpaint(
+            trained.energy,
+            trained.to_model(given),
+            ~reached,
+            key=jax.random.key(seed),
+            sigma_0=trained.sigma_0,
+            sampler=sampler,
+            center=trained.center,
+            progress=lambda done, total: bar.update(done),
+        )
+    lost = np.flatnonzero(~trained.stayed(filled))
+    if len(lost):
+        print(f"note: the chains of rows {', '.join(map(str, lost))} left all bounds", file=sys.stderr)
+    whole = np.where(known, rows, trained.to_data(filled))
+    _save_array(target, whole.reshape(came))
+    print(f"{len(rows)} rows in {target}; what was known is kept bit for bit")
+    if trained.image is not None:
+        shown = slice(IMAGES_SHOWN)
+        before = trained.pixels(rows[shown])
+        seen = known[shown].reshape(-1, *trained.image)[..., : before.shape[-1]]
+        masked = np.where(seen, before, np.uint8(MISSING))
+        save_grid(target.with_suffix(".png"), [masked, trained.pixels(whole[shown]), before])
+        print(f"shown in {target.with_suffix('.png')}: what was known, the completion, the input")
+    return 0
+
+
+def _known(trained: Trained, mask: str, rows: np.ndarray) -> np.ndarray:
+    """Return a boolean array of the shape of the rows, true where they are known."""
+    if mask.endswith(".npy"):
+        return _mask_file(trained, Path(mask), rows)
+    allowed = "a .npy file unless events are images"
+    check(trained.image is not None, "inpaint", "--mask", allowed, repr(mask))
+    assert trained.image is not None
+    one = tasks.named_mask(mask, trained.image).reshape(trained.event)
+    return np.broadcast_to(one, rows.shape)
+
+
+def _mask_file(trained: Trained, path: Path, rows: np.ndarray) -> np.ndarray:
+    check(path.is_file(), "inpaint", "--mask", "an existing file", str(path))
+    try:
+        mask = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"inpaint: --mask must be a plain NumPy array; got {type(error).__name__}."
+        ) from None
+    check(isinstance(mask, np.ndarray), "inpaint", "--mask", "a single array", path.name)
+    truths = mask.dtype == bool or (mask.dtype.kind in "iuf" and np.isin(mask, (0, 1)).all())
+    check(
+        truths, "inpaint", "--mask", "an array of booleans, true where known", f"entries of type {mask.dtype}"
+    )
+    mask = mask.astype(bool)
+    n, size = rows.shape[0], int(np.prod(trained.event))
+    events = {trained.event, (size,)}
+    if trained.image is not None:
+        events |= {trained.image}
+        if mask.shape[-2:] == trained.image[:2]:  # one truth for all channels of a pixel
+            mask = np.repeat(mask[..., None], trained.image[2], axis=-1)
+    if mask.shape in events:
+        return np.broadcast_to(mask.reshape(trained.event), rows.shape)
+    fits = mask.shape[:1] == (n,) and mask.shape[1:] in events
+    shapes = " or ".join(map(str, sorted(events, key=len)))
+    check(
+        fits,
+        "inpaint",
+        "--mask",
+        f"of shape {shapes}, or one such for each of {n} rows",
+        f"shape {mask.shape}",
+    )
+    return mask.reshape(rows.shape)
+
+
+def score(run: Path, file: str, *, out: Path | None) -> int:
+    """Print or write one energy a row; see the help of `energax score`."""
+    trained = Trained(run, "score")
+    rows, _ = trained.read(file)
+    target = None if out is None else _target(out, file, out.name, "score", suffix=".csv")
+    energies = trained.score(rows)
+    if target is None:
+        print("\n".join(f"{energy:.7g}" for energy in energies))
+        return 0
+    _write_csv(target, ("energy",), energies[:, None])
+    print(f"{len(rows)} energies in {target}: median {np.median(energies):.4g}, largest {energies.max():.4g}")
+    return 0
+
+
+def report(run: Path, *, seed: int) -> int:
+    """Write the run's report; see the help of `energax report`."""
+    from energax.report import build
+
+    check_integer("report", "--seed", seed, at_least=0)
+    trained = Trained(run, "report")
+    folder = trained.run
+    path = build(
+        folder.report,
+        config=trained.config,
+        model=trained.energy,
+        preprocessing=trained.pipeline,
+        dataset=folder.load_data(),
+        history=read_metrics(folder.metrics),
+        about={**folder.facts, **trained.about},
+        seed=seed,
+        progress=lambda text: print(text, file=sys.stderr, flush=True),
+    )
+    print(f"Open {path}")
+    return 0
+
+
+def _folder(out: Path | None, run: Path) -> Path:
+    """Return the folder to write into, made if need be."""
+    folder = run if out is None else out
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"sample: --out must be a folder; got {folder}: {error.strerror}.") from None
+    return folder
+
+
+def _target(out: Path | None, file: str, name: str, command: str, suffix: str = ".npy") -> Path:
+    """Return the file to write: never the one that is read."""
+    target = Path(file).parent / name if out is None else out
+    check(target.suffix == suffix, command, "--out", f"a {suffix} file", str(target))
+    check(target.parent.is_dir(), command, "--out", "in an existing folder", str(target))
+    same = target.resolve() == Path(file).resolve()
+    check(not same, command, "--out", "another file than the one that is read", str(target))
+    return target
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    write_whole(path, lambda part: np.save(part, array))
+
+
+def _write_csv(path: Path, columns: tuple[str, ...], rows: np.ndarray) -> None:
+    import csv
+
+    def write(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows([[f"{value:.7g}" for value in row] for row in rows])
+
+    write_whole(path, write)

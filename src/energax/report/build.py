@@ -1,0 +1,105 @@
+"""The report: everything is measured, then drawn, then written, each in its own module.
+
+    measure   numbers and rows, no drawing            →  `Measurements`
+    figures   one figure per statement, no numbers    →  PNG
+    page      words, tables and the template          →  one HTML file
+
+The file stands alone: pictures and style are inside it and its own policy forbids the browser
+to fetch anything. It is replaced only by a whole new one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from energax.checks import InputError, check
+from energax.config import RunConfig
+from energax.data import Dataset, Pipeline
+from energax.report.measure import measure
+from energax.report.page import render
+from energax.typing import Model
+
+__all__ = ["build"]
+
+
+def build(
+    path: Path | str,
+    *,
+    config: RunConfig,
+    model: Model,
+    preprocessing: Pipeline | None,
+    dataset: Dataset,
+    history: Sequence[Mapping[str, Any]],
+    about: Mapping[str, Any],
+    seed: int,
+    progress: Callable[[str], None] | None = None,
+) -> Path:
+    """Measure a trained energy and write what was found as one self-contained HTML file.
+
+    Parameters
+    ----------
+    path
+        The file to write; its folder must exist.
+    config
+        The configuration the model was trained with: its objective's noise levels and its
+        sampler decide what is measured.
+    model
+        The energy, on events in model units.
+    preprocessing
+        The transform from the data's units to the model's; None for none.
+    dataset
+        The data; everything is judged on its held-out rows.
+    history
+        The records of `Fit.history`; may be empty.
+    about
+        Plain facts for the heading: `steps` made, `seconds` of training, and `environment`, a
+        mapping of versions (those of this process if absent). Other entries are not shown.
+    seed
+        Decides the report's own draws: same seed, same file.
+    progress
+        Called with a line of text as the work goes on.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If the model has no energy, does not fit the data, or the file cannot be written.
+    """
+    path = Path(path)
+    check(path.parent.is_dir(), "report", "path", "a file in an existing folder", str(path))
+    say = progress or (lambda text: None)
+    found = measure(
+        config=config,
+        model=model,
+        preprocessing=preprocessing,
+        dataset=dataset,
+        history=history,
+        seed=seed,
+        progress=say,
+    )
+    say("drawing")
+    _write(path, render(found, config=config, dataset=dataset, about=about, seed=seed))
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, with the permissions any new file would get."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"report: cannot write {path}: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,377 @@
+"""The words of the report, and the one template they go into.
+
+Every text that comes from outside (names, configuration, facts) reaches the page through
+jinja2 with escaping on; nothing here writes HTML.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from energax.config import RunConfig, to_dict
+from energax.data import Dataset
+from energax.report import figures
+from energax.report.figures import Draw, Picture, encode
+from energax.report.measure import Measurements
+
+__all__ = ["Section", "headlines", "render"]
+
+ENERGY_NAMES = {"mlp": "residual perceptron", "mixer": "patch mixer", "resnet": "residual network"}
+OBJECTIVE_NAMES = {
+    "mdsm": "multiscale denoising score matching",
+    "dsm": "denoising score matching",
+}
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure with its caption; `alt` says what it is to who cannot see it."""
+
+    picture: Picture
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: a heading for each column, and rows of text."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the page."""
+
+    name: str
+    title: str
+    plates: Sequence[Plate]
+    tables: Sequence[Table] = ()
+
+
+def render(
+    found: Measurements, *, config: RunConfig, dataset: Dataset, about: Mapping[str, Any], seed: int
+) -> str:
+    """Return the page as text."""
+    source = resources.files("energax.report").joinpath("template.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(source).render(
+        data=dataset.name,
+        subtitle=_subtitle(config),
+        light=figures.LIGHT,
+        dark=figures.DARK,
+        facts=_facts(found, config, dataset, about, seed),
+        headlines=headlines(found),
+        sections=_sections(found, config),
+        configuration=json.dumps(to_dict(config), indent=2, ensure_ascii=False),
+    )
+
+
+def _subtitle(config: RunConfig) -> str:
+    energy = ENERGY_NAMES.get(config.energy, config.energy)
+    objective = OBJECTIVE_NAMES.get(config.objective, config.objective)
+    return f"An energy-based model: a {energy}, trained by {objective}"
+
+
+def _facts(
+    found: Measurements, config: RunConfig, dataset: Dataset, about: Mapping[str, Any], seed: int
+) -> list[tuple[str, str]]:
+    sides = dataset.image_shape or dataset.event_shape
+    shape = " × ".join(map(str, sides)) if len(sides) > 1 else f"{sides[0]} columns"
+    facts = [
+        (
+            "data",
+            f"{dataset.name}: {len(dataset.train):,} training rows, {len(dataset.test):,} held out, {shape}",
+        ),
+        ("preprocessing", f"{config.preprocess} ({', '.join(found.transforms) or 'nothing to do'})"),
+        ("energy", f"{config.energy} ({_options(config.energy_options)}), {found.parameters:,} parameters"),
+        ("objective", f"{config.objective} ({_options(config.objective_options)})"),
+        ("trained", _trained(config, about)),
+        ("versions", _versions(about)),
+        ("report", f"seed {seed}; everything below is measured on this page's own draws"),
+    ]
+    return facts
+
+
+def _trained(config: RunConfig, about: Mapping[str, Any]) -> str:
+    steps, wanted = about.get("steps"), config.fit.steps
+    done = f"{steps:,} of {wanted:,}" if isinstance(steps, int) and steps != wanted else f"{wanted:,}"
+    text = f"{done} steps of {config.fit.batch_size} rows, seed {config.seed}"
+    seconds = about.get("seconds")
+    return f"{text}, {_duration(seconds)}" if isinstance(seconds, int | float) else text
+
+
+def _options(options: Any) -> str:
+    values = vars(options).items()
+    return ", ".join(f"{name} = {value}" for name, value in values if value is not None)
+
+
+def _versions(about: Mapping[str, Any]) -> str:
+    """Return what the model was trained with, or else what the report was made with."""
+    trained = about.get("environment")
+    if isinstance(trained, Mapping):
+        return ", ".join(f"{name} {version}" for name, version in trained.items())
+    import jax
+
+    from energax import __version__
+
+    return (
+        f"energax {__version__}, jax {jax.__version__}, python {platform.python_version()} (of this report)"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def headlines(found: Measurements) -> list[tuple[str, str]]:
+    """Return what the report found, a name and one line each."""
+    t, d, n, e = found.training, found.denoising, found.neighbours, found.energies
+    lines = []
+    if len(t.loss):
+        text = f"{t.loss[-1]:.4g} at the end"
+        if len(t.validation):
+            text += f", {t.validation[-1]:.4g} on held-out rows"
+        lines.append(("Loss", text))
+    at = int(np.argmin(np.abs(d.sigmas - d.shown[min(1, len(d.shown) - 1)])))
+    lines.append(
+        (
+            "Denoising",
+            f"noise {d.sigmas[at]:.2g} left at {d.model[at]:.3g} per coordinate (best linear denoiser "
+            f"{d.linear[at]:.3g}); {_verdict(d.sigmas, d.verdict)}",
+        )
+    )
+    if found.samples.lost:
+        total = len(found.samples.data) + found.samples.lost
+        lines.append(("Chains", f"{found.samples.lost} of {total} ran away from the data and were left out"))
+    if found.trace is not None and np.isfinite(found.trace.slope):
+        lines.append(("Annealing", f"energy rises with temperature at {found.trace.slope:.2f} × d/2"))
+    if len(found.samples.distances):
+        worst = int(np.argmax(found.samples.distances))
+        lines.append(
+            (
+                "Samples",
+                f"Kolmogorov–Smirnov distance from held-out rows at most "
+                f"{found.samples.distances[worst]:.2f} in a column ({found.columns[worst]})",
+            )
+        )
+    if len(n.from_samples):
+        near, far = np.median(n.from_samples), np.median(n.from_held_out)
+        text = f"nearest training row at {near:.3g} for samples, {far:.3g} for held-out rows (medians)"
+        lines.append(("Memory", text))
+    gap, error = e.gap
+    kinds = (("samples", "samples"), ("uniform", "uniform noise"))
+    higher = ", ".join(f"{e.auroc[kind]:.2f} for {name}" for kind, name in kinds if kind in e.auroc)
+    text = f"held-out less training {_signed(gap)} ± {error:.2g} nats"
+    lines.append(("Energy", f"{text}; higher than held-out with probability {higher}"))
+    return lines
+
+
+def _verdict(sigmas: np.ndarray, verdict: np.ndarray) -> str:
+    """Say at which noise levels the model is better than the linear denoiser, and at which worse."""
+
+    def spans(where: np.ndarray) -> str:
+        edges = np.flatnonzero(np.diff(np.r_[0, where.astype(int), 0])).reshape(-1, 2)
+        runs = [(sigmas[a], sigmas[b - 1]) for a, b in edges]
+        return " and ".join(f"{a:.2g}" if a == b else f"{a:.2g} to {b:.2g}" for a, b in runs)
+
+    words = {1: "better", -1: "worse"}
+    for sign, word in words.items():
+        if (verdict == sign).all():
+            return f"{word} than it at every σ measured"
+    said = [
+        f"{word} at σ {spans(verdict == sign)}" for sign, word in words.items() if (verdict == sign).any()
+    ]
+    if not said:
+        return "level with it at every σ measured"
+    return ", ".join(said) + (", level elsewhere" if (verdict == 0).any() else "")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "−")
+
+
+def _sections(found: Measurements, config: RunConfig) -> list[Section]:
+    parts = [_training, _samples, _annealing, _denoising, _inpainting, _neighbours, _energies]
+    made = (part(found, config) for part in parts)
+    return [section for section in made if section is not None]
+
+
+def _plate(draw: Draw, found: Measurements, caption: str, alt: str) -> Plate:
+    return Plate(encode(draw, found), caption, alt)
+
+
+def _training(found: Measurements, config: RunConfig) -> Section | None:
+    t = found.training
+    if len(t.loss) == 0:
+        return None
+    if len(t.levels) == 0:
+        sigma = found.protocol.sigma_0
+        caption = f"The loss of denoising score matching at σ = {sigma:g} (Vincent 2011; MDSM eq. 2)."
+        return Section("training", "Training", [_plate(figures.losses, found, caption, "Loss against step")])
+    caption = (
+        f"Left: MDSM eq. 7, summed over {found.dimension:,} coordinates. Right: the same by noise level; "
+        "where the line lies below the dashed one, the energy knows more of the data than their mean and "
+        "covariance."
+    )
+    rows = [
+        (f"{s:.3g}", f"{a:.4g}", f"{b:.4g}", f"{c:.4g}")
+        for s, a, b, c in zip(t.levels, t.first, t.last, t.linear, strict=True)
+    ]
+    table = Table("Loss by noise level", ("σ", "at the start", "at the end", "best linear denoiser"), rows)
+    alt = "Loss against step, and final loss against noise level"
+    return Section("training", "Training", [_plate(figures.losses, found, caption, alt)], [table])
+
+
+def _samples(found: Measurements, config: RunConfig) -> Section | None:
+    count, lost = len(found.samples.data), found.samples.lost
+    if count == 0:
+        return None
+    if config.objective == "dsm":
+        how = f"Langevin dynamics at T = 1 from noise of σ = {found.protocol.sigma_0:g} (appendix B)"
+    else:
+        how = f"annealed Langevin dynamics, {len(found.protocol.temperatures):,} steps (eq. 8)"
+    how = f"drawn by MDSM's {how} and one denoising jump (eq. 9)"
+    whole = f"{lost} more ran away and are left out" if lost else "none left out"
+    if found.image_shape is None and len(found.columns) > 2:
+        caption = (
+            f"Pairs of columns: {count} samples below the diagonal ({whole}), held-out rows above; on it "
+            f"both (line: samples, grey: held out); {how}."
+        )
+    else:
+        caption = f"{count} samples ({whole}), {how}; beside them rows never trained on."
+    plates = [_plate(figures.samples, found, caption, "Samples of the model beside held-out rows")]
+    tables = []
+    if found.image_shape is None:
+        caption = (
+            "Columns one by one (line: samples, grey: held out), with the largest difference of their "
+            "distribution functions (Kolmogorov–Smirnov)."
+        )
+        plates.append(_plate(figures.columns, found, caption, "Histograms of columns"))
+        rows = [(name, f"{d:.3f}") for name, d in zip(found.columns, found.samples.distances, strict=True)]
+        tables = [Table("Distance in each column", ("column", "Kolmogorov–Smirnov"), rows)]
+    return Section("samples", "Samples", plates, tables)
+
+
+def _annealing(found: Measurements, config: RunConfig) -> Section | None:
+    if found.trace is None:
+        return None
+    slope = found.trace.slope
+    strip = (
+        "Chains on their way, from left to right, each above its own one-step denoising, which shows what "
+        "a chain has settled on long before its noise is gone (MDSM figure 3)."
+    )
+    caption = "The chains' energy over the run, at constant temperature."
+    if np.isfinite(slope):
+        caption = (
+            "An anneal slow enough keeps energy in step with temperature (MDSM figure F.1B); the dashed "
+            f"slope, d/2 = {found.dimension / 2:g}, is that of a quadratic energy, and the measured one is "
+            f"{slope:.2f} times it."
+        )
+    plates = [
+        _plate(figures.strip, found, strip, "Chains over time with their denoised jumps"),
+        _plate(figures.trace, found, caption, "Energy and temperature over the run"),
+    ]
+    return Section("annealing", "From noise to samples", plates)
+
+
+def _denoising(found: Measurements, config: RunConfig) -> Section:
+    d = found.denoising
+    shown = "Held-out rows with noise added, and one jump of the model, which is not told σ (MDSM eq. 9)."
+    curve = (
+        f"Root mean square error on {d.rows} held-out rows, with the same noise for both: Wiener's filter is "
+        "told σ and is made of the training rows' mean and covariance, the model is told nothing. Shaded: "
+        "± 1.96 standard errors."
+    )
+    if config.objective == "dsm":
+        curve += " The upright line is the one level it was trained at."
+    levels = zip(d.sigmas, d.noisy, d.linear, d.model, d.ratio, d.ratio_error, strict=True)
+    rows = [
+        (f"{s:.3g}", f"{a:.4f}", f"{b:.4f}", f"{c:.4f}", f"{r:.3f} ± {e:.3f}") for s, a, b, c, r, e in levels
+    ]
+    head = ("σ", "noisy", "best linear", "model", "model ÷ linear (± se)")
+    plates = [
+        _plate(figures.denoised, found, shown, "Held-out rows clean, noisy and denoised"),
+        _plate(figures.denoising_error, found, curve, "Denoising error against noise level"),
+    ]
+    return Section("denoising", "Denoising", plates, [Table("RMSE per coordinate", head, rows)])
+
+
+def _inpainting(found: Measurements, config: RunConfig) -> Section | None:
+    if not found.inpainting:
+        return None
+    caption = (
+        "Held-out images with a part taken away, one completion each, and the truth; the known part is "
+        "clamped, with noise of the sampling temperature (MDSM §4). A completion need not be the truth to be "
+        "right."
+    )
+    lost = sum(
+        int(np.isnan(part.completed).reshape(len(part.completed), -1).any(axis=1).sum())
+        for part in found.inpainting
+    )
+    if lost:
+        caption += f" {lost} chains ran away and left a gap."
+    plate = _plate(figures.inpainted, found, caption, "Known parts, completions and true images")
+    return Section("inpainting", "Inpainting", [plate])
+
+
+def _neighbours(found: Measurements, config: RunConfig) -> Section | None:
+    n = found.neighbours
+    if len(n.samples) == 0:
+        return None
+    plates, tables = [], []
+    if found.image_shape is not None:
+        caption = (
+            "Samples before the training rows nearest to them: they should be alike, not the same (MDSM "
+            "figure C.1)."
+        )
+        plates.append(_plate(figures.neighbours, found, caption, "Samples with their nearest training rows"))
+    else:
+        rows: list[tuple[str, ...]] = []
+        for i, sample in enumerate(n.samples):
+            rows.append((f"sample {i + 1}", "", *(f"{v:.4g}" for v in sample.reshape(-1)[:4])))
+            for j, row in enumerate(n.neighbours[i]):
+                values = (f"{v:.4g}" for v in row.reshape(-1)[:4])
+                rows.append((f"neighbour {j + 1}", f"{n.distances[i, j]:.3g}", *values))
+        head = ("row", "distance", *found.columns[:4])
+        tables = [Table("Samples and their nearest training rows", head, rows)]
+    caption = (
+        "Were samples copies, their distances would pile up near zero; those of held-out rows show how near "
+        "a new row comes by chance."
+    )
+    alt = "Distances to the nearest training row"
+    plates.append(_plate(figures.neighbour_distances, found, caption, alt))
+    return Section("neighbours", "Nearest training rows", plates, tables)
+
+
+def _energies(found: Measurements, config: RunConfig) -> Section:
+    e = found.energies
+    caption = (
+        f"Energies after noise of σ₀ = {e.sigma_0:g} is added to every row, for the energy is trained on "
+        "noisy rows only (MDSM §4, figure F.1A): training and held-out rows should agree, noise should lie "
+        "higher. Right: median, quartiles, and 1 % to 99 %."
+    )
+    names = {"noisy": f"held out + {e.sigma:.2g} noise", "uniform": "uniform noise"}
+    rows = []
+    for kind, v in e.values.items():
+        area = f"{e.auroc[kind]:.3f}" if kind in e.auroc else ""
+        rows.append((names.get(kind, kind), f"{len(v)}", f"{v.mean():.2f}", f"{v.std():.2f}", area))
+    head = ("rows", "count", "mean energy", "sd", "P(higher than held out)")
+    plate = _plate(figures.energies, found, caption, "Energies of several kinds of rows")
+    return Section("energies", "Energies", [plate], [Table("Energies, nats up to one constant", head, rows)])

@@ -1,0 +1,63 @@
+"""Seeds, the shared data folder, and one digits model that several truths are told about."""
+
+import os
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+if "ENERGAX_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():
+    os.environ["ENERGAX_DATA"] = str(ROOT.parent / "shared" / "data")
+
+# XLA is the slow part of the suite: programs are kept between runs, and shared with the
+# subprocesses that tests start.
+os.environ.setdefault("ENERGAX_CACHE", str(ROOT / ".cache"))
+jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["ENERGAX_CACHE"]) / "xla"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--seeds",
+        default="0",
+        help="comma-separated seeds of every statistical test: one on a commit, any others at night",
+    )
+
+
+def pytest_generate_tests(metafunc):
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", [int(s) for s in metafunc.config.getoption("--seeds").split(",")])
+
+
+def pytest_collection_modifyitems(config, items):
+    if "study" in (config.getoption("-m") or ""):
+        return
+    skip = pytest.mark.skip(reason="a long study: run with -m study")
+    for item in items:
+        if "study" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture
+def key(seed):
+    return jax.random.key(seed)
+
+
+@pytest.fixture(scope="session")
+def digits_fit():
+    """The digits preset, trained as the demo trains it."""
+    return train_digits(steps=3000)
+
+
+def train_digits(steps):
+    import energax as ex
+    from energax.presets import preset
+
+    config = ex.config.replace(preset("digits", "digits"), {"fit.steps": steps})
+    model_key, fit_key = jax.random.split(jax.random.key(config.seed))
+    energy = ex.energies.MLP((64,), key=model_key)
+    objective = ex.objectives.MultiscaleDenoisingScoreMatching()
+    return ex.fit(energy, objective, ex.data.digits().train, key=fit_key, config=config.fit, progress=False)

@@ -1,0 +1,82 @@
+"""Objectives broken on purpose, each in one way that has been met in the wild."""
+
+import jax
+import jax.numpy as jnp
+
+from energax.derivatives import score
+from energax.objectives import DenoisingScoreMatching, MultiscaleDenoisingScoreMatching, Smoothed
+from energax.objectives.denoising import add_noise, squared_norms
+
+
+class _Residual(DenoisingScoreMatching):
+    """Denoising score matching with a residual to be broken."""
+
+    def residual(self, s, z):
+        raise NotImplementedError
+
+    def loss(self, model, nuisance, state, batch, key):
+        noisy, z = add_noise(batch.x, jnp.broadcast_to(self.sigma, (len(batch),)), key)
+        s = jax.vmap(lambda x: score(model, x))(noisy)
+        return 0.5 * jnp.mean(squared_norms(self.residual(s, z))), {}
+
+
+class FlippedSign(_Residual):
+    """The score's sign: learns the energy upside down."""
+
+    def residual(self, s, z):
+        return s - z / self.sigma
+
+
+class MissingVariance(_Residual):
+    """z where z/σ should be."""
+
+    def residual(self, s, z):
+        return s + z
+
+
+class StaleNoise(DenoisingScoreMatching):
+    """The target uses other noise than the input."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        noisy, _ = add_noise(batch.x, jnp.broadcast_to(self.sigma, (len(batch),)), key)
+        _, z = add_noise(batch.x, jnp.ones(len(batch)), jax.random.fold_in(key, 1))
+        s = jax.vmap(lambda x: score(model, x))(noisy)
+        return 0.5 * jnp.mean(squared_norms(s + z / self.sigma)), {}
+
+
+class CleanInput(_Residual):
+    """The score taken at x instead of x̃."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        _, z = add_noise(batch.x, jnp.ones(len(batch)), key)
+        s = jax.vmap(lambda x: score(model, x))(batch.x)
+        return 0.5 * jnp.mean(squared_norms(s + z / self.sigma)), {}
+
+
+class MissingSigma0(MultiscaleDenoisingScoreMatching):
+    """σ₀ where σ₀² should be: an energy of the wrong scale."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        import equinox as eqx
+
+        # σ₀² ← σ₀ is the objective of √σ₀, but still declares the target of σ₀.
+        other = eqx.tree_at(lambda o: o.sigma_0, self, jnp.sqrt(self.sigma_0))
+        return MultiscaleDenoisingScoreMatching.loss(other, model, nuisance, state, batch, key)
+
+
+class Unweighted(MultiscaleDenoisingScoreMatching):
+    """Forgets l(σ)."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        import equinox as eqx
+
+        other = eqx.tree_at(lambda o: o.weight_power, self, jnp.zeros(()))
+        return MultiscaleDenoisingScoreMatching.loss(other, model, nuisance, state, batch, key)
+
+
+class PaperTarget(MultiscaleDenoisingScoreMatching):
+    """Declares what the paper's proposition says: the σ₀-smoothed density."""
+
+    @property
+    def target(self):
+        return Smoothed(self.sigma_0)

@@ -1,0 +1,50 @@
+"""One short fit, on as many devices or processes as the arguments say; writes the parameters.
+
+Run by the tests in processes of their own: python devices.py OUT DEVICES [PROCESS COUNT PORT]
+"""
+
+import os
+import sys
+
+out, devices = sys.argv[1], int(sys.argv[2])
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if len(sys.argv) > 3:
+    process, count, port = map(int, sys.argv[3:])
+    jax.distributed.initialize(f"127.0.0.1:{port}", count, process)
+
+import energax as ex
+from energax.objectives import Chains, DenoisingScoreMatching
+
+WIDE = len(jax.devices())
+
+
+class WithChains(DenoisingScoreMatching):
+    """Denoising score matching that also keeps chains, so that split state is exercised."""
+
+    def init(self, model, data, key):
+        return jnp.zeros(()), Chains(jax.random.normal(key, (32, 3)))
+
+    def refresh(self, model, nuisance, state, batches, key):
+        return Chains(0.9 * state.value + 0.1 * batches.x[-1]), {"spread": jnp.std(state.value)}
+
+    def loss(self, model, nuisance, state, batch, key):
+        value, metrics = super().loss(model, nuisance, state, batch, key)
+        return value + 0.01 * jnp.mean(jax.vmap(model)(state.value)) + (nuisance - 1) ** 2, metrics
+
+
+x = np.random.default_rng(0).standard_normal((200, 3)).astype(np.float32)
+energy = ex.energies.MLP((3,), width=8, depth=2, key=jax.random.key(0))
+settings = {"steps": 40, "batch_size": 32, "log_every": 10, "progress": False}
+fit = ex.fit(energy, WithChains(0.3), x, key=jax.random.key(1), validation=x[:64], **settings)
+if jax.process_index() == 0:
+    leaves = jax.tree.leaves(eqx.filter(fit.energy, eqx.is_array))
+    values = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    losses = [record["loss"] for record in fit.history]
+    np.savez(out, devices=WIDE, loss=losses, validation=fit.history[-1]["validation_loss"], **values)
