@@ -14,7 +14,7 @@ import numpy as np
 
 from energax.cli.run_folder import write_whole
 
-__all__ = ["draw_clouds", "draw_trace", "save_grid", "to_pixels"]
+__all__ = ["draw_clouds", "draw_strip", "draw_trace", "save_grid", "to_pixels"]
 
 GAP = 2  # pixels between images
 PAPER = 255
@@ -69,15 +69,11 @@ def draw_clouds(path: Path, samples: np.ndarray, held_out: np.ndarray | None, co
     for i in range(d):
         for j in range(d):
             axis = axes[i, j]
+            together = np.concatenate([rows[:, j] for rows, _, _ in layers])
+            bins = np.linspace(together.min(), together.max() + 1e-6, 31)
             for rows, color, label in layers:
                 if i == j:
-                    style: dict[str, Any] = {
-                        "bins": 40,
-                        "density": True,
-                        "histtype": "stepfilled",
-                        "alpha": 0.5,
-                    }
-                    axis.hist(rows[:, j], color=color, label=label, **style)
+                    axis.hist(rows[:, j], bins, color=color, label=label, density=True, alpha=0.5)
                 else:
                     axis.scatter(rows[:, j], rows[:, i], s=3, color=color, alpha=0.6, linewidths=0)
             if i == d - 1:

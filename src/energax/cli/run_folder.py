@@ -103,8 +103,9 @@ class RunFolder:
             run._write("run.json", facts)
             building.replace(path)  # atomic; succeeds over nothing or over an empty folder
         except OSError as error:
-            shutil.rmtree(building, ignore_errors=True)
             raise InputError(f"train: the run folder {path} cannot be made: {error.strerror}.") from None
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
         return cls(path)
 
     @classmethod

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from energax._version import __version__
-from energax.checks import check
+from energax.checks import InputError, check
 from energax.cli import INTERRUPTED, Stopped
 from energax.cli.app import DATA_NAMES, TOY_NAMES
 from energax.cli.device import prepare

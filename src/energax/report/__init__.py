@@ -1,5 +1,5 @@
 """One page that shows what a model learned, measured on rows it never saw."""
 
-from energax.report.build import build
+from energax.report.write import build
 
 __all__ = ["build"]

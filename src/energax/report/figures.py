@@ -84,16 +84,17 @@ Draw = Callable[[Measurements, Ink], Figure]
 
 def encode(draw: Draw, found: Measurements) -> Picture:
     """Draw a figure in both themes."""
-    addresses = []
-    for ink in (LIGHT, DARK):
+    addresses: dict[str, str] = {}
+    width = height = 0.0
+    for theme, ink in (("light", LIGHT), ("dark", DARK)):
         with matplotlib.rc_context(_style(ink)):
             figure = draw(found, ink)
             stream = io.BytesIO()
             FigureCanvasAgg(figure)
             figure.savefig(stream, format="png", dpi=DPI, transparent=True, metadata={"Software": None})
-        addresses.append("data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii"))
-    width, height = figure.get_size_inches()
-    return Picture(*addresses, round(100 * width), round(100 * height))
+        addresses[theme] = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+        width, height = figure.get_size_inches()
+    return Picture(**addresses, width=round(100 * width), height=round(100 * height))
 
 
 def _style(ink: Ink) -> dict[str, object]:
@@ -255,8 +256,12 @@ def energies(found: Measurements, ink: Ink) -> Figure:
     scale = max(float(np.quantile(np.abs(joined - centre), 0.99)), 1e-6)
     largest = max(np.abs(np.quantile(v - centre, [0.01, 0.99])).max() for v in e.values.values())
     if largest > 4 * scale:
-        digit = 10.0 ** np.ceil(np.log10(scale))
-        right.set_xscale("symlog", linthresh=digit, linscale=1.5)
+        unit = 10.0 ** np.ceil(np.log10(scale))
+        right.set_xscale("symlog", linthresh=unit, linscale=1.5)
+        lowest = min(np.quantile(v - centre, 0.01) for v in e.values.values())
+        tens = unit * 10.0 ** np.arange(np.floor(np.log10(max(largest / unit, 1.0))) + 1)
+        ticks = np.r_[-tens[::-1][tens[::-1] <= -lowest], 0, tens[tens <= largest]]
+        right.set_xticks(ticks, [f"{t:,g}".replace("-", "−") for t in ticks])
         right.xaxis.set_minor_locator(NullLocator())
     right.axvline(0, color=ink.muted, linewidth=0.8)
     right.set_yticks(range(len(kinds)), [names.get(k, k) for k in kinds])
@@ -433,7 +438,7 @@ def columns(found: Measurements, ink: Ink) -> Figure:
 def _histogram(
     ax: Axes, samples: np.ndarray, held_out: np.ndarray, limits: Sequence[float], ink: Ink
 ) -> None:
-    bins = np.linspace(*limits, 26)
+    bins = np.linspace(limits[0], limits[1], 26)
     ax.hist(held_out, bins, weights=np.full(len(held_out), 1 / len(held_out)), color=ink.faint)
     ax.hist(
         samples,

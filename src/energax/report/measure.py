@@ -382,7 +382,7 @@ def sampling(
             units.dataset.test.reshape(len(units.dataset.test), -1).T,
             strict=True,
         )
-        distances = np.asarray([stats.ks_2samp(a, b, method="asymp").statistic for a, b in pairs])
+        distances = np.asarray([stats.ks_2samp(a, b, method="asymp")[0] for a, b in pairs])
     trace = Trace(
         steps=run.steps,
         temperature=temperature,

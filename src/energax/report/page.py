@@ -89,8 +89,8 @@ def _facts(
     found: Measurements, config: RunConfig, dataset: Dataset, about: Mapping[str, Any], seed: int
 ) -> list[tuple[str, str]]:
     sides = dataset.image_shape or dataset.event_shape
-    shape = " × ".join(map(str, sides)) if len(sides) > 1 else f"{sides[0]} columns"
-    facts = [
+    shape = " × ".join(map(str, sides)) if len(sides) > 1 else f"{dataset.train[0].size} columns"
+    return [
         (
             "data",
             f"{dataset.name}: {len(dataset.train):,} training rows, {len(dataset.test):,} held out, {shape}",
@@ -102,7 +102,6 @@ def _facts(
         ("versions", _versions(about)),
         ("report", f"seed {seed}; everything below is measured on this page's own draws"),
     ]
-    return facts
 
 
 def _trained(config: RunConfig, about: Mapping[str, Any]) -> str:

@@ -139,19 +139,23 @@ def load(path: Path | str) -> ModelFile:
         raise InputError(f"load: {path} is damaged: {reason}") from error
 
 
+def _fields(cls: type) -> list[str]:
+    """Return the fields that are stored: an abstract one that a property answers is not."""
+    return [f.name for f in dataclasses.fields(cls) if not isinstance(getattr(cls, f.name, None), property)]
+
+
 def _describe(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if eqx.is_array(value) or isinstance(value, np.ndarray):
-        arrays[where] = np.ascontiguousarray(value)
+        arrays[where] = np.array(value, order="C")
         return {"array": where}
     if isinstance(value, tuple | list):
         return [_describe(item, f"{where}[{i}]", arrays) for i, item in enumerate(value)]
     known = CLASSES.get(type(value).__name__) is type(value)
     check(known, "save", where, "made of Energax's own classes, arrays and plain values", type(value).__name__)
     fields = {
-        f.name: _describe(getattr(value, f.name), f"{where}.{f.name}", arrays)
-        for f in dataclasses.fields(value)
+        name: _describe(getattr(value, name), f"{where}.{name}", arrays) for name in _fields(type(value))
     }
     return {"class": type(value).__name__, "fields": fields}
 
@@ -166,7 +170,7 @@ def _build(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     cls = CLASSES.get(node["class"])
     check(cls is not None, "load", "class", "one this version knows", node["class"])
     assert cls is not None
-    names = [f.name for f in dataclasses.fields(cls)]
+    names = _fields(cls)
     check(sorted(names) == sorted(node["fields"]), "load", cls.__name__, f"given {names}", list(node["fields"]))
     instance = object.__new__(cls)
     for name, value in node["fields"].items():
