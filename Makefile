@@ -15,7 +15,7 @@ check: .venv-test/done
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/lint-imports
-	.venv-test/bin/pyright
+	.venv-test/bin/pyright --pythonpath .venv-test/bin/python
 
 docs: .venv-docs/done
 	.venv-docs/bin/mkdocs build --strict

@@ -14,7 +14,9 @@ def test_convolutions_are_found_at_any_depth():
     nested = lambda x: jax.lax.scan(lambda c, _: (c + jax.grad(resnet)(x), None), x, None, length=2)  # noqa: E731
     assert contains_convolution(resnet, x)
     assert contains_convolution(jax.jit(nested), x)
-    assert contains_convolution(lambda x: jax.lax.cond(x.sum() > 0, lambda x: resnet(x), lambda x: x.sum(), x), x)
+    assert contains_convolution(
+        lambda x: jax.lax.cond(x.sum() > 0, lambda x: resnet(x), lambda x: x.sum(), x), x
+    )
     assert not contains_convolution(ex.energies.PatchMixer((8, 8, 1), width=4, depth=1, key=key), x)
     assert not compiles_loop(resnet, x) or jax.default_backend() != "cpu"
 

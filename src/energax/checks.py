@@ -119,7 +119,13 @@ def check_array(
     check(array.ndim >= 1, owner, argument, "an array with one row per observation", "a single number")
     if event_shape is not None:
         wanted = "(n, " + ", ".join(map(str, event_shape)) + ")" if event_shape else "(n,)"
-        check(array.shape[1:] == tuple(event_shape), owner, argument, f"of shape {wanted}", f"shape {array.shape}")
+        check(
+            array.shape[1:] == tuple(event_shape),
+            owner,
+            argument,
+            f"of shape {wanted}",
+            f"shape {array.shape}",
+        )
     check(
         array.shape[0] >= at_least_rows and array.size > 0,
         owner,

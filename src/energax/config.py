@@ -155,7 +155,7 @@ class MDSMOptions:
     """Options of `objectives.MultiscaleDenoisingScoreMatching`."""
 
     sigma_min: float = 0.05
-    sigma_max: float = 1.2
+    sigma_max: float = 2.0
     spacing: Literal["geometric", "linear"] = "geometric"
     sigma_0: float = 0.1
     weight_power: float = 2.0
@@ -276,20 +276,24 @@ def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
                 fresh = {name: chosen, f"{name}_options": table[chosen]()}
                 config = dataclasses.replace(config, **fresh)
 
+    together: dict[str, dict[str, Any]] = {}
     for name, value in flat.items():
         head, _, tail = name.partition(".")
-        head = {"energy": "energy_options", "objective": "objective_options"}.get(head, head) if tail else head
+        head = (
+            {"energy": "energy_options", "objective": "objective_options"}.get(head, head) if tail else head
+        )
         names = [n for n in top if n not in SECTIONS] if not tail else list(SECTIONS)
         check_choice("configuration", "option", head, names)
         if tail:
             section = getattr(config, head)
-            options = {f.name for f in dataclasses.fields(section)}
+            options = [f.name for f in dataclasses.fields(section)]
             check_choice("configuration", f"option of {SECTIONS[head]}", tail, options)
-            typed = _typed(type(section), tail, value)
-            config = dataclasses.replace(config, **{head: dataclasses.replace(section, **{tail: typed})})
+            together.setdefault(head, {})[tail] = _typed(type(section), tail, value)
         else:
             config = dataclasses.replace(config, **{head: _typed(RunConfig, head, value)})
-    return config
+    # A section's entries change at once: one may be allowed only beside another.
+    sections = {head: dataclasses.replace(getattr(config, head), **new) for head, new in together.items()}
+    return dataclasses.replace(config, **sections)
 
 
 def _typed(owner: type, name: str, value: Any) -> Any:

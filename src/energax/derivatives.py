@@ -132,7 +132,7 @@ def hessian_vector_product(energy: Model, x: Event, v: Event, condition: Conditi
 
 
 def jacobian_trace(field: Callable[[Event], Event], x: Event, *, chunk: int | None = None) -> Scalar:
-    """tr ∇f(x) of a vector field, exactly: d Jacobian-vector products.
+    """Tr ∇f(x) of a vector field, exactly: d Jacobian-vector products.
 
     Parameters
     ----------

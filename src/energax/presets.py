@@ -14,6 +14,7 @@ from energax.config import RunConfig, replace
 __all__ = ["PRESETS", "preset", "preset_name"]
 
 _MNIST_LADDER = {"objective.sigma_min": 0.1, "objective.sigma_max": 3.0}
+_CIFAR_LADDER = {"objective.sigma_max": 1.2, "objective.spacing": "linear"}
 _MIXER = {
     "energy": "mixer",
     "fit.steps": 2500,
@@ -33,25 +34,31 @@ _PAPER = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "digits": {"fit.steps": 3000, "sampler.hold": 200, "sampler.anneal": 1000, "sampler.cool": 100},
+    "digits": {
+        "fit.steps": 3000,
+        "fit.learning_rate": 1.5e-3,
+        "sampler.hold": 200,
+        "sampler.anneal": 1000,
+        "sampler.cool": 100,
+    },
     "points": {"energy.width": 128, "energy.depth": 3, "objective.sigma_max": 3.0, "fit.steps": 4000},
     "table": {"energy.width": 256, "fit.steps": 3000, "fit.weight_decay": 1e-4},
     "image": dict(_MIXER),
     "mnist": {**_MIXER, **_MNIST_LADDER},
     "fashion-mnist": {**_MIXER, **_MNIST_LADDER},
     "notmnist": {**_MIXER, **_MNIST_LADDER},
-    "cifar10": {**_MIXER, "objective.spacing": "linear"},
+    "cifar10": dict(_MIXER),
     "mnist-res12": {**_PAPER, **_MNIST_LADDER, "preprocess": "pad:2", "fit.steps": 100_000},
     "cifar10-res18": {
         **_PAPER,
-        "objective.spacing": "linear",
+        **_CIFAR_LADDER,
         "energy.layers": 18,
         "energy.width": 128,
         "fit.steps": 300_000,
     },
     "celeba-res18": {
         **_PAPER,
-        "objective.spacing": "linear",
+        **_CIFAR_LADDER,
         "preprocess": "flip",
         "energy.layers": 18,
         "energy.width": 128,

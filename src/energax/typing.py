@@ -20,7 +20,8 @@ Events: TypeAlias = PyTree[Array]
 Condition: TypeAlias = PyTree[Array]
 """What a conditional energy E(x, c) is given: a noise level, a class, covariates."""
 
-Scalar: TypeAlias = Float[Array, ""]
+Scalar: TypeAlias = Array
+"""An array of shape ()."""
 
 Key: TypeAlias = PRNGKeyArray
 """A typed JAX key, `jax.random.key(seed)`."""

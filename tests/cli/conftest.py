@@ -12,7 +12,14 @@ import pytest
 from energax.cli import main
 
 # A fit and a sampler of seconds; nothing here asks what was learned.
-SETTINGS = {"energy.width": 16, "energy.depth": 2, "sampler.hold": 2, "sampler.anneal": 4, "sampler.cool": 2}
+SETTINGS = {
+    "energy.width": 16,
+    "energy.depth": 2,
+    "sampler.noise_max": 1,
+    "sampler.hold": 2,
+    "sampler.anneal": 4,
+    "sampler.cool": 2,
+}
 TINY = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 PROGRAM = [sys.executable, "-m", "energax.cli"]
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from energax import tasks
-from energax.data import digits, read_table
+from energax.data import digits, preprocessing, read_table
 from energax.training.log import read_metrics
 from energax.training.modelfile import load
 
@@ -71,27 +71,29 @@ def test_dry_run_writes_nothing(energax, here):
     assert not list(here.iterdir())
 
 
-@pytest.mark.parametrize("layout", ["folder", "array"])
-def test_train_on_your_own_images(energax, tiny, here, layout):
+def test_train_on_a_folder_of_images(energax, tiny, here):
     images = (np.random.default_rng(0).random((12, 9, 9)) * 255).astype(np.uint8)
-    if layout == "folder":
-        source = here / "images"
-        source.mkdir()
-        for i, image in enumerate(images):
-            Image.fromarray(image).save(source / f"{i}.png")
-    else:
-        source = here / "array.npy"
-        np.save(source, images[..., None])
-    small = ("--set", "energy.depth=1", "--batch-size", "4", "--steps", "2")
-    status, out, err = energax("train", source, *tiny, *small)
+    (here / "images").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(here / "images" / f"{i}.png")
+    words = ("--energy", "mlp", "--batch-size", "4", "--steps", "2")
+    status, _, err = energax("train", "images/", *tiny, *words)
     assert status == 0, err
-    assert "energy                   mixer" in out  # the preset of images
-    run = here / "runs" / source.stem
-    status, _, err = energax("sample", run, "-n", "3")
+    run = here / "runs" / "images"
+    np.save("some.npy", images[:3, ..., None])
+    status, _, err = energax("denoise", run, "some.npy")
     assert status == 0, err
-    samples = np.load(run / "samples.npz")["samples"]
-    assert samples.shape == (3, 9, 9, 1)
-    assert np.ptp(samples) > 10  # in the files' units, 0 to 255
+    clean = np.load("denoised.npy")
+    assert clean.shape == (3, 9, 9, 1)
+    assert np.abs(clean - images[:3, ..., None]).max() < 64  # in the files' units, 0 to 255
+
+
+def test_an_array_of_images_gets_the_preset_of_images(energax, here):
+    np.save("array.npy", np.random.default_rng(0).random((12, 9, 9, 3)))
+    status, out, err = energax("train", "array.npy", "--dry-run")
+    assert status == 0, err
+    assert "energy                   mixer" in out
+    assert "(9, 9, 3)" in out
 
 
 def test_train_with_a_file_and_tensorboard(energax, tiny, here):
@@ -117,8 +119,9 @@ def test_sample_images(program, run):
     assert list(steps) == list(range(9))
     assert temperatures[0] == pytest.approx(100)
     assert temperatures[-1] == 0
+    # The last record is of the positions before the denoising jump.
+    assert np.isfinite(energies).all()
     model = load(run / "model.safetensors").model
-    assert energies[0] > energies[-1]
     assert np.isfinite(tasks.score(model, samples)).all()
 
 
@@ -172,6 +175,19 @@ def test_chains_that_leave_are_left_out_and_said(energax, people, monkeypatch):
     status, _, err = energax("sample", people, "-n", 5)
     assert status == 2
     assert "5 chains of 5 that left" in err
+
+
+def test_chains_that_explode_are_left_out_and_said(energax, people):
+    """An energy turned upside down holds nothing."""
+    from energax.training.modelfile import save
+
+    file = load(people / "model.safetensors")
+    upside_down = jax.tree.map(lambda a: -1e4 * a, file.model)
+    save(people / "model.safetensors", upside_down, preprocessing=file.preprocessing, about=file.about)
+    status, _, err = energax("sample", people, "-n", 5)
+    assert status == 2
+    assert "5 chains of 5 that left" in err
+    assert err.count("\n") == 1
 
 
 def test_bounds_see_what_is_not_finite(people):
@@ -244,17 +260,13 @@ def test_inpaint_a_table_by_a_mask_for_each_row(energax, people, table_file):
     assert (filled[~known] != rows[~known]).all()
 
 
-def test_inpaint_through_a_frame(energax, tiny, here):
+def test_inpaint_through_a_frame():
     """Missing pixels of the data stay missing behind a transform that moves them; the frame is known."""
-    from energax.cli.use import Trained, _reached
+    from energax.cli.use import _reached
 
-    words = ("--preprocess", "image,pad:1,dequantise:17,logit:0.05", "--steps", "1", "--out", "run")
-    status, _, err = energax("train", "digits", *tiny, *words)
-    assert status == 0, err
-    trained = Trained(here / "run", "inpaint")
-    known = tasks.named_mask("top", (8, 8)).reshape(1, 64)
-    missing = (~known).astype(np.float32)
-    reached = np.asarray(_reached(trained.pipeline, np.full((1, 64), 0.5, np.float32), missing))[0, ..., 0]
+    pipeline = preprocessing(digits(), "image,pad:1,dequantise:17,logit:0.05")
+    missing = (~tasks.named_mask("top", (8, 8))).reshape(1, 64).astype(np.float32)
+    reached = np.asarray(_reached(pipeline, np.full((1, 64), 0.5, np.float32), missing))[0, ..., 0]
     expected = np.zeros((10, 10), bool)
     expected[1:5, 1:9] = True
     np.testing.assert_array_equal(reached, expected)
@@ -322,9 +334,7 @@ def test_demo_is_the_main_job(energax, here, tiny, monkeypatch):
         "annealing.png",
     }
     assert [p.name for p in (here / "runs" / "demo").iterdir()] == ["mine.txt"]
-    before = (run / "report.html").read_bytes()
-    assert energax("report", run)[1].splitlines()[-1].startswith("Open ")
-    assert (run / "report.html").read_bytes() == before  # the same seed, the same page
+    assert (run / "report.html").stat().st_size > 10_000
 
 
 class Study:
@@ -333,6 +343,7 @@ class Study:
     def run(self, out, quick, progress):
         progress("working")
         (out / "table.csv").write_text(f"quick\n{quick}\n")
+        return out / "table.csv"
 
 
 @pytest.fixture
@@ -355,6 +366,7 @@ def test_reproduce_lists_and_runs_studies(energax, studies, here):
     status, out, err = energax("reproduce", "single-noise", "--quick")
     assert status == 0
     assert "working" in err
+    assert out.splitlines()[-1] == "Open runs/single-noise/table.csv"
     assert (here / "runs" / "single-noise" / "table.csv").read_text() == "quick\nTrue\n"
     status, _, err = energax("reproduce", "single-noise")
     assert status == 2

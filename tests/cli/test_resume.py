@@ -17,7 +17,7 @@ from energax.cli.run_folder import RunFolder
 from energax.training.log import read_metrics
 from energax.training.modelfile import load
 
-STEPS = 400
+STEPS = 300
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def test_killed_three_times_and_interrupted_once(energax, fitting, uninterrupted
     words = (*fitting, "--out", run.path)
     for kill in range(3):
         process = begin(*words)
-        wait_for(process, run, (run.latest or 0) + draw.randrange(10, 80, 10))
-        time.sleep(draw.uniform(0, 0.2))
+        wait_for(process, run, (run.latest or 0) + draw.randrange(10, 40, 10))
+        time.sleep(draw.uniform(0, 0.1))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stderr.close()
@@ -131,11 +131,10 @@ def test_a_full_disk_loses_nothing(energax, digits_run, here):
         timeout=120,
     )
     assert done.returncode == 2, done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("energax: error: ")
-    assert "the newest whole one is of step 10" in last
-    assert run.resume_command in last
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("energax: error: ")
+    assert done.stderr.count("\n") == 1
+    assert "the newest whole one is of step 10" in done.stderr
+    assert run.resume_command in done.stderr
     assert run.latest == 10
     assert run.facts["status"] == "stopped"
 

@@ -36,6 +36,13 @@ def test_a_runs_own_configuration_is_a_file(tmp_path):
     assert resolve("x", "table", read_file(path), {}, {}) == config
 
 
+def test_the_order_in_a_file_does_not_matter():
+    fit = {"final_learning_rate": 0.01, "learning_rate": 0.02}  # refused beside the default of the other
+    for order in (fit, dict(reversed(fit.items()))):
+        config = resolve("x", "digits", {"fit": order}, {}, {})
+        assert (config.fit.learning_rate, config.fit.final_learning_rate) == (0.02, 0.01)
+
+
 def test_toml_is_a_file_too(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text('energy = "mixer"\nseed = 4\n[energy_options]\nwidth = 8\n[fit]\nsteps = 7\n')

@@ -83,7 +83,9 @@ def test_smoothing_a_mixture_is_convolution():
     sigma = 0.7
 
     def convolved(x):
-        density = lambda y: float(jnp.exp(mixture.log_prob(jnp.array([y])))) * scipy.stats.norm.pdf(x, y, sigma)  # noqa: E731
+        def density(y):
+            return float(jnp.exp(mixture.log_prob(jnp.array([y])))) * scipy.stats.norm.pdf(x, y, sigma)
+
         return scipy.integrate.quad(density, -8, 8, limit=200)[0]
 
     for x in (-1.5, 0.3, 2.0):

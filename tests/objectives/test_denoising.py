@@ -81,5 +81,5 @@ def test_a_conditional_gaussian_is_learned_through_fit():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ex.InputError, match="sigma must be a finite number above 0; got -0.1"):
+    with pytest.raises(ex.InputError, match=r"sigma must be a finite number above 0; got -0\.1"):
         DenoisingScoreMatching(-0.1)

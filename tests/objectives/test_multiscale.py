@@ -17,7 +17,14 @@ from . import mutants
     [
         {"sigma_min": 0.4, "sigma_max": 0.4, "sigma_0": 0.5, "levels": 1},
         {"sigma_min": 0.2, "sigma_max": 1.5, "sigma_0": 0.5},
-        {"sigma_min": 0.3, "sigma_max": 1.2, "sigma_0": 1.0, "levels": 8, "spacing": "linear", "weight_power": 1.0},
+        {
+            "sigma_min": 0.3,
+            "sigma_max": 1.2,
+            "sigma_0": 1.0,
+            "levels": 8,
+            "spacing": "linear",
+            "weight_power": 1.0,
+        },
     ],
 )
 def test_it_leads_to_the_ladders_compromise(settings, key):
@@ -124,7 +131,9 @@ def test_modes_do_not_multiply_with_temperature():
     def modes(energy):
         E = np.asarray(jax.vmap(energy)(points)).reshape(141, 141)
         inner = E[1:-1, 1:-1]
-        shifts = [E[1 + i : 140 + i, 1 + j : 140 + j] for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
+        shifts = [
+            E[1 + i : 140 + i, 1 + j : 140 + j] for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)
+        ]
         return int(np.all([inner < s for s in shifts], axis=0).sum())
 
     smoothed = [modes(mixture.smoothed(0.1 * T**0.5)) for T in (1, 9, 36, 81, 400)]
@@ -135,9 +144,11 @@ def test_modes_do_not_multiply_with_temperature():
 
 
 def test_mistakes_are_named(key):
-    with pytest.raises(ex.InputError, match="sigma_max must be a finite number at least 0.5"):
+    with pytest.raises(ex.InputError, match=r"sigma_max must be a finite number at least 0\.5"):
         MultiscaleDenoisingScoreMatching(0.5, 0.1)
     with pytest.raises(ex.InputError, match=r"did you mean 'geometric'\?"):
         MultiscaleDenoisingScoreMatching(spacing="geometrical")
     with pytest.raises(ex.InputError, match="levels must be a divisor of the batch size"):
-        MultiscaleDenoisingScoreMatching(levels=5).loss(lambda x: x.sum(), None, None, Batch(jnp.ones((8, 2))), key)
+        MultiscaleDenoisingScoreMatching(levels=5).loss(
+            lambda x: x.sum(), None, None, Batch(jnp.ones((8, 2))), key
+        )

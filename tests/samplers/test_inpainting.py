@@ -1,6 +1,5 @@
 """Clamped Langevin dynamics draws the unknown part from its law given the known one."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -30,9 +29,7 @@ def test_known_pixels_are_noised_as_the_temperature_asks(key):
     sigma_0, T = 0.2, 4.0
     follow = lambda x: 0.5 * (x[1] - x[0]) ** 2  # noqa: E731
     n = 20_000
-    chains = Masked(
-        jnp.zeros((n, 2)), jnp.zeros((n, 2)), jnp.tile(jnp.array([True, False]), (n, 1))
-    )
+    chains = Masked(jnp.zeros((n, 2)), jnp.zeros((n, 2)), jnp.tile(jnp.array([True, False]), (n, 1)))
     sampler = ClampedLangevin(Langevin(1.0, T), sigma_0)
     state = run(sampler, follow, chains, key=key, steps=1).x
     # x₂ ← x₂ − (x₂ − x₁) + √(2T) z = x₁ + √(2T) z, x₁ ~ N(0, σ₀² T).

@@ -123,7 +123,9 @@ def test_sigma_0_moves_temperature_and_step_together(key):
     ends = []
     for sigma_0 in (0.1, 1.0):
         energy = lambda x, s=sigma_0: base(x) / s**2  # noqa: E731
-        sampler = annealed_langevin(sigma_0=sigma_0, noise_max=1.0, hold=20, anneal=60, cool=20, epsilon=0.2 * sigma_0)
+        sampler = annealed_langevin(
+            sigma_0=sigma_0, noise_max=1.0, hold=20, anneal=60, cool=20, epsilon=0.2 * sigma_0
+        )
         # The last temperature of the anneal is 1 in each one's own unit, so go on to zero.
         ends.append(run(sampler, energy, start, key=key, steps=20).x)
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-3, atol=1e-4)

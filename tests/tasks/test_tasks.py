@@ -1,6 +1,5 @@
 """The uses of a model, each held to an energy whose right answer is known."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,7 +43,9 @@ def test_generated_samples_have_the_law_that_was_annealed_to(key):
     # σ₀ = 0.5 and T = 1 at the end: the law is exp(−E), whatever the hot start.
     energy = ex.energies.Gaussian(MEAN, COVARIANCE + 0.25 * jnp.eye(4))
     temperature = schedules.join(schedules.geometric(50.0, 1.0, 200), schedules.constant(1.0, 300))
-    samples = generate(energy, 32_000, key=key, sigma_0=0.5, sampler=Langevin(0.02, temperature), final_jump=False)
+    samples = generate(
+        energy, 32_000, key=key, sigma_0=0.5, sampler=Langevin(0.02, temperature), final_jump=False
+    )
     groups = samples.reshape(64, 500, 4)
     assert_mean(groups.mean(1), MEAN, "mean of the samples")
     centred = groups - MEAN
@@ -80,13 +81,15 @@ def test_inpainting_keeps_what_is_known_and_draws_what_is_not(key):
 def test_named_masks(name):
     known = named_mask(name, (4, 6, 1))[..., 0]
     missing = np.zeros((4, 6), bool)
-    missing[{
-        "left": np.s_[:, :3],
-        "right": np.s_[:, 3:],
-        "top": np.s_[:2],
-        "bottom": np.s_[2:],
-        "center": np.s_[1:3, 1:5],
-    }[name]] = True
+    missing[
+        {
+            "left": np.s_[:, :3],
+            "right": np.s_[:, 3:],
+            "top": np.s_[:2],
+            "bottom": np.s_[2:],
+            "center": np.s_[1:3, 1:5],
+        }[name]
+    ] = True
     np.testing.assert_array_equal(known, ~missing)
 
 

@@ -24,7 +24,7 @@ def test_z_scores_of_normal_means_are_student(seed):
 def test_it_has_power(seed):
     values = np.random.default_rng(seed).normal(0.0, 1.0, (64, 5))
     assert_mean(values, 0.0)
-    with pytest.raises(StatisticalError, match="mean: .* is not 1.5; off by"):
+    with pytest.raises(StatisticalError, match=r"mean: .* is not 1\.5; off by"):
         assert_mean(values, 1.5)
     assert_mean(values, 1.5, allowance=2.0)
 

@@ -2,6 +2,7 @@
 
 Run by the tests in processes of their own: python devices.py OUT DEVICES [PROCESS COUNT PORT]
 """
+# ruff: noqa: E402  (the environment must be set before JAX is imported)
 
 import os
 import sys

@@ -124,8 +124,6 @@ def test_the_learning_rate_is_warmup_then_cosine(x):
     np.testing.assert_allclose(rate, np.where(t < 10, 1e-2 * t / 10, cosine), rtol=1e-4, atol=1e-8)
 
 
-
-
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_non_finite_loss_stops_the_fit_and_is_not_applied(x, tmp_path, monkeypatch, compiled):
     import importlib

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 from energax.checks import InputError
@@ -46,6 +47,8 @@ def prepare(device: str = "auto") -> None:
         # Small programs too: a command compiles dozens of them before it is at work.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        # The cache is a convenience: that it is full or damaged costs time and no words.
+        warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     try:

@@ -18,6 +18,8 @@ __all__ = ["describe", "parse_sets", "read_file", "resolve", "seed_of"]
 
 SECTIONS = {"energy_options": "energy", "objective_options": "objective", "fit": "fit", "sampler": "sampler"}
 
+ORDER = ["data", "preprocess", "seed", "energy", "objective", "fit", "sampler"]
+
 
 def read_file(path: Path | None) -> dict[str, Any]:
     """Return the settings in a .json or .toml file, or none for None."""
@@ -97,11 +99,8 @@ def describe(config: RunConfig) -> str:
         else:
             entries.update({f"{SECTIONS[name]}.{option}": v for option, v in value.items()})
     # Options stand below what they are options of.
-    order = sorted(entries, key=lambda name: list(ORDER).index(name.partition(".")[0]))
+    order = sorted(entries, key=lambda name: ORDER.index(name.partition(".")[0]))
     width = max(map(len, order))
     return "\n".join(
         f"{name:<{width}}  {'null' if entries[name] is None else entries[name]}" for name in order
     )
-
-
-ORDER = ("data", "preprocess", "seed", "energy", "objective", "fit", "sampler")

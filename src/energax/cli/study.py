@@ -31,6 +31,6 @@ def run_study(name: str, *, out: Path | None, quick: bool) -> int:
     check_free("reproduce", folder)
     prepare()
     folder.mkdir(parents=True, exist_ok=True)
-    study.run(folder, quick, lambda text: print(text, file=sys.stderr, flush=True))
-    print(f"results in {folder}")
+    path = study.run(folder, quick, lambda text: print(text, file=sys.stderr, flush=True))
+    print(f"Open {path}")
     return 0

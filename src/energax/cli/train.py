@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.util
+import logging
 import platform
 import sys
 import time
@@ -111,6 +112,7 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
     config, dataset = parts.config, parts.dataset
     spent, began = run.facts.get("seconds", 0.0), time.perf_counter()
     run.add_facts(status="running")
+    _keep_orbax_quiet()
     status = "stopped"
     try:
         done = fit(
@@ -157,6 +159,23 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
     print(f"{steps:,} steps in {seconds:.0f} s: {', '.join(losses)}")
     print(f"next: energax sample {run.path}")
     return 0
+
+
+def _keep_orbax_quiet() -> None:
+    """Leave a failed checkpoint to our one sentence.
+
+    Orbax's threads also log its traceback, and TensorStore's, still at work when Orbax has
+    given up, report that nobody waits for them any more.
+    """
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    if before.__module__ != __name__:
+        sys.unraisablehook = hook
 
 
 def _interrupted(run: RunFolder, steps: int | None) -> str:

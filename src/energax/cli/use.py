@@ -7,7 +7,9 @@ model translates, and what it does to volumes is part of every energy reported.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,14 @@ def _reached(pipeline: Any, x: jax.Array, missing: jax.Array) -> jax.Array:
         return jax.jvp(pipeline.forward, (x,), (missing,))[1] != 0
 
     return jax.vmap(one)(x, missing)
+
+
+@contextmanager
+def _sampling(total: int, label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while chains run, and leave lost chains to be counted and told of here."""
+    with ProgressBar(None, 0, total, label) as bar, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* chains left the region")
+        yield lambda done, total: bar.update(done)
 
 
 class Trained:
@@ -125,7 +135,7 @@ class Trained:
     def stayed(self, z: np.ndarray) -> np.ndarray:
         """Return which rows of model units lie where a chain can be, shape (n,)."""
         # Written so that NaN compares as lost.
-        return (np.abs(z - self.center) <= self.bound).reshape(len(z), -1).all(axis=1)
+        return np.abs(z - self.center).reshape(len(z), -1).max(axis=1) <= self.bound
 
     def score(self, x: np.ndarray) -> np.ndarray:
         """Return E(f(x)) − log|det ∂f/∂x|, the energy of x in its own units."""
@@ -161,22 +171,23 @@ def sample(run: Path, *, n: int, seed: int, changes: Mapping[str, Any], out: Pat
 def _draw(trained: Trained, sampler: Langevin, n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return samples in the data's units, and mean energy and temperature on the way."""
     assert sampler.horizon is not None
-    with ProgressBar(None, 0, sampler.horizon, "sampling") as bar:
+    with _sampling(sampler.horizon, "sampling") as progress:
         drawn = tasks.anneal(
             trained.energy,
             n,
             key=jax.random.key(seed),
             sigma_0=trained.sigma_0,
+            noise_max=trained.config.sampler.noise_max,
             sampler=sampler,
             center=trained.center,
             observers={"energy": observers.energy},
             every=max(1, sampler.horizon // RECORDS),
-            progress=lambda done, total: bar.update(done),
+            progress=progress,
         )
     z = np.asarray(drawn.x)
     kept = trained.stayed(z)
     lost = n - int(kept.sum())
-    hint = "a larger objective.sigma_max, a smaller sampler.noise_max or a longer training helps"
+    hint = "a sampler.noise_max well below objective.sigma_max, or a longer training, holds them"
     check(
         lost < n, "sample", "RUN", f"a model that holds its chains ({hint})", f"{n} chains of {n} that left"
     )
@@ -195,24 +206,27 @@ def _draw_strip(path: Path, trained: Trained, sampler: Langevin, n: int, seed: i
     """Run the first few chains again (a chain does not depend on how many there are) and show them."""
     assert sampler.horizon is not None
     shown = min(n, CHAINS_SHOWN if trained.image is not None else POINTS_SHOWN)
-    seen = tasks.anneal(
-        trained.energy,
-        shown,
-        key=jax.random.key(seed),
-        sigma_0=trained.sigma_0,
-        sampler=sampler,
-        center=trained.center,
-        observers={"position": observers.position, "denoised": observers.denoised(trained.sigma_0)},
-        every=-(-sampler.horizon // (TIMES_SHOWN - 1)),
-    )
+    with _sampling(sampler.horizon, "showing how") as progress:
+        seen = tasks.anneal(
+            trained.energy,
+            shown,
+            key=jax.random.key(seed),
+            sigma_0=trained.sigma_0,
+            noise_max=trained.config.sampler.noise_max,
+            sampler=sampler,
+            center=trained.center,
+            observers={"position": observers.position, "denoised": observers.denoised(trained.sigma_0)},
+            every=-(-sampler.horizon // (TIMES_SHOWN - 1)),
+            progress=progress,
+        )
     kept = trained.stayed(np.asarray(seen.x))
+    if not kept.any():
+        return
     strips = []
     for name in ("position", "denoised"):
         z = seen.observed[name][:, kept]
         x = trained.to_data(z.reshape(-1, *z.shape[2:]))
         strips.append(x.reshape(*z.shape[:2], *x.shape[1:]))
-    if not kept.any():
-        return
     if trained.image is None:
         temperatures = np.asarray(jax.vmap(sampler.temperature)(jnp.asarray(seen.steps)))
         titles = [f"step {i}\nT = {t:.3g}" for i, t in zip(seen.steps, temperatures, strict=True)]
@@ -263,16 +277,17 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
     reached = map_rows(lambda c: _reached(trained.pipeline, *c), (given, (~known).astype(np.float32)))
     sampler = make_sampler(trained.config)
     assert sampler.horizon is not None
-    with ProgressBar(None, 0, sampler.horizon, "inpainting") as bar:
+    with _sampling(sampler.horizon, "inpainting") as progress:
         filled = tasks.inpaint(
             trained.energy,
             trained.to_model(given),
             ~reached,
             key=jax.random.key(seed),
             sigma_0=trained.sigma_0,
+            noise_max=trained.config.sampler.noise_max,
             sampler=sampler,
             center=trained.center,
-            progress=lambda done, total: bar.update(done),
+            progress=progress,
         )
     lost = np.flatnonzero(~trained.stayed(filled))
     if len(lost):

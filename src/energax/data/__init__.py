@@ -15,7 +15,16 @@ from energax.data.preprocessing import preprocessing
 from energax.data.svhn import svhn
 from energax.data.tables import read_table, table_file
 from energax.data.toy import toy
-from energax.data.transforms import Affine, Dequantise, HorizontalFlip, Logit, Pad, Pipeline, Reshape, Transform
+from energax.data.transforms import (
+    Affine,
+    Dequantise,
+    HorizontalFlip,
+    Logit,
+    Pad,
+    Pipeline,
+    Reshape,
+    Transform,
+)
 
 __all__ = [
     "Affine",

@@ -10,7 +10,16 @@ import numpy as np
 
 from energax.checks import InputError, check, check_choice
 from energax.data.dataset import Dataset
-from energax.data.transforms import Affine, Dequantise, HorizontalFlip, Logit, Pad, Pipeline, Reshape, Transform
+from energax.data.transforms import (
+    Affine,
+    Dequantise,
+    HorizontalFlip,
+    Logit,
+    Pad,
+    Pipeline,
+    Reshape,
+    Transform,
+)
 
 __all__ = ["preprocessing"]
 

@@ -26,9 +26,7 @@ __all__ = ["Gaussian", "GaussianMixture", "GeneralizedLogistic", "LinearGaussian
 
 
 def _cholesky(owner: str, covariance: Float[Array, "*k d d"], d: int) -> Float[Array, "*k d d"]:
-    check(
-        covariance.shape[-2:] == (d, d), owner, "covariance", f"of shape (..., {d}, {d})", covariance.shape
-    )
+    check(covariance.shape[-2:] == (d, d), owner, "covariance", f"of shape (..., {d}, {d})", covariance.shape)
     factor = jnp.linalg.cholesky(covariance)
     finite = jnp.all(jnp.isfinite(factor))
     if not isinstance(finite, jax.core.Tracer):

@@ -1,6 +1,6 @@
 """What an energy is: a callable on one event, with the algebra of energies.
 
-    p(x) ∝ exp(−E(x)),        log p(x) = −E(x) − log Z,        Z = ∫ exp(−E(x)) dx.
+p(x) ∝ exp(−E(x)),        log p(x) = −E(x) − log Z,        Z = ∫ exp(−E(x)) dx.
 """
 
 from __future__ import annotations

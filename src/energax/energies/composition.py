@@ -134,7 +134,9 @@ class WithGaussianBase(Energy):
     def __init__(self, energy: Energy, mean: Array | float = 0.0, scale: Array | float = 1.0):
         self.energy = energy
         scale = jnp.asarray(scale, jnp.float32)
-        check(bool(jnp.all(scale > 0)), "WithGaussianBase", "scale", "positive", f"a minimum of {scale.min()}")
+        check(
+            bool(jnp.all(scale > 0)), "WithGaussianBase", "scale", "positive", f"a minimum of {scale.min()}"
+        )
         self.mean = jnp.broadcast_to(jnp.asarray(mean, jnp.float32), energy.event_shape)
         self.log_scale = jnp.broadcast_to(jnp.log(scale), energy.event_shape)
 

@@ -18,7 +18,15 @@ import jax.numpy as jnp
 
 from energax.checks import check, check_integer
 from energax.energies.base import Energy
-from energax.energies.layers import LinearHead, QuadraticHead, make_activation, make_head, uniform_init
+from energax.energies.layers import (
+    LinearHead,
+    QuadraticHead,
+    he_uniform,
+    linear,
+    make_activation,
+    make_head,
+    uniform_init,
+)
 from energax.typing import Array, Condition, Float, Key, Scalar
 
 __all__ = ["PatchMixer"]
@@ -38,9 +46,9 @@ class MixerBlock(eqx.Module):
     def __init__(self, positions: int, width: int, expansion: int, activation: str, *, key: Key):
         keys = jax.random.split(key, 6)
         q, e = expansion * positions, expansion * width
-        self.positions_in = uniform_init(keys[0], (q, positions), positions)
+        self.positions_in = he_uniform(keys[0], (q, positions), positions)
         self.positions_out = uniform_init(keys[1], (positions, q), q)
-        self.channels_in = uniform_init(keys[2], (width, e), width)
+        self.channels_in = he_uniform(keys[2], (width, e), width)
         self.channels_out = uniform_init(keys[3], (e, width), e)
         self.bias_positions = uniform_init(keys[4], (q, 1), positions)
         self.bias_channels = uniform_init(keys[5], (e,), width)
@@ -111,7 +119,7 @@ class PatchMixer(Energy):
         positions = rows * columns
         embedding_key, position_key, head_key, *block_keys = jax.random.split(key, depth + 3)
         pixels = patch * patch * event_shape[2]
-        self.embedding = eqx.nn.Linear(pixels, width, key=embedding_key)
+        self.embedding = linear(pixels, width, key=embedding_key)
         self.position = uniform_init(position_key, (positions, width), width)
         self.blocks = tuple(MixerBlock(positions, width, expansion, activation, key=k) for k in block_keys)
         self.head = make_head(head, positions * width, activation, key=head_key)

@@ -1,6 +1,6 @@
 r"""A residual multilayer perceptron as an energy.
 
-    h₀ = φ(W₀x + b₀),    h_{l+1} = h_l + φ(W_l h_l + b_l),    E(x) = head(h_L).
+h₀ = φ(W₀x + b₀),    h_{l+1} = h_l + φ(W_l h_l + b_l),    E(x) = head(h_L).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from energax.checks import check, check_integer
 from energax.energies.base import Energy
-from energax.energies.layers import LinearHead, QuadraticHead, make_activation, make_head
+from energax.energies.layers import LinearHead, QuadraticHead, linear, make_activation, make_head
 from energax.typing import Array, Condition, Float, Key, Scalar
 
 __all__ = ["MLP"]
@@ -63,7 +63,7 @@ class MLP(Energy):
         *layer_keys, head_key = jax.random.split(key, depth + 1)
         sizes = [math.prod(event_shape) + condition_size, *[width] * depth]
         self.layers = tuple(
-            eqx.nn.Linear(m, n, key=k) for m, n, k in zip(sizes[:-1], sizes[1:], layer_keys, strict=True)
+            linear(m, n, key=k) for m, n, k in zip(sizes[:-1], sizes[1:], layer_keys, strict=True)
         )
         self.head = make_head(head, width, activation, key=head_key)
         self.event_shape = tuple(event_shape)
@@ -85,5 +85,3 @@ class MLP(Energy):
         for layer in self.layers[1:]:
             h = h + phi(layer(h))
         return self.head(h)
-
-

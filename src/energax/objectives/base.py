@@ -76,8 +76,6 @@ class Objective(eqx.Module):
         """Return the renewed state and what it reports; `batches` has a leading axis of `batches`."""
         return state, {}
 
-    def loss(
-        self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key
-    ) -> tuple[Scalar, Metrics]:
+    def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:
         """Return the loss, differentiated in (model, nuisance), and what it reports."""
         raise NotImplementedError

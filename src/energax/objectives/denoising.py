@@ -62,9 +62,7 @@ class DenoisingScoreMatching(Objective):
         """The σ-smoothed density."""
         return Smoothed(self.sigma)
 
-    def loss(
-        self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key
-    ) -> tuple[Scalar, Metrics]:
+    def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:
         """Return the mean over the batch."""
         noisy, z = add_noise(batch.x, jnp.broadcast_to(self.sigma, (len(batch),)), key)
         s = jax.vmap(lambda x, c: score(model, x, c))(noisy, batch.condition)

@@ -51,7 +51,9 @@ class MultiscaleDenoisingScoreMatching(Objective):
     ----------
     sigma_min, sigma_max
         Ends of the ladder, 0 < sigma_min ≤ sigma_max, in the units of the data the model
-        sees. The defaults suit data scaled to [0, 1] and standardised tables.
+        sees. The defaults suit data scaled to [0, 1]. Let sigma_max be about twice the noise
+        that sampling starts from: beyond the ladder nothing holds the energy up, and chains
+        that reach there may run away.
     spacing
         "geometric" or "linear".
     sigma_0
@@ -72,7 +74,7 @@ class MultiscaleDenoisingScoreMatching(Objective):
     def __init__(
         self,
         sigma_min: float = 0.05,
-        sigma_max: float = 1.2,
+        sigma_max: float = 2.0,
         *,
         spacing: str = "geometric",
         sigma_0: float = 0.1,
@@ -124,15 +126,11 @@ class MultiscaleDenoisingScoreMatching(Objective):
         sigmas = self.ladder(128)
         return Ladder(sigmas, sigmas**-self.weight_power, self.sigma_0)
 
-    def loss(
-        self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key
-    ) -> tuple[Scalar, Metrics]:
+    def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:
         """Return the mean over the batch, and by groups of levels as `loss_by_noise`."""
         rows = len(batch)
         whole = self.levels is None or rows % self.levels == 0
-        check(
-            whole, "MultiscaleDenoisingScoreMatching", "levels", "a divisor of the batch size", self.levels
-        )
+        check(whole, "MultiscaleDenoisingScoreMatching", "levels", "a divisor of the batch size", self.levels)
         sigma = jnp.tile(self.ladder(rows), rows // (self.levels or rows))
         noisy, z = add_noise(batch.x, sigma, key)
         s = jax.vmap(lambda x, c: score(model, x, c))(noisy, batch.condition)

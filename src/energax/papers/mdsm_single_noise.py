@@ -19,11 +19,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from energax import data, energies
-from energax.config import RunConfig, replace
+from energax.config import RunConfig
 from energax.objectives import DenoisingScoreMatching, MultiscaleDenoisingScoreMatching
 from energax.presets import preset
 from energax.samplers import Langevin, annealed_langevin, schedules
@@ -51,7 +50,9 @@ def run(out: Path, quick: bool = False, progress: Callable[[str], None] = print)
         grids[label] = samples
         results[label] = {"final_loss": loss, **_verdict(judge, samples)}
         verdict = results[label]
-        progress(f"{label}: {verdict['recognised']:.0%} recognised, class entropy {verdict['entropy']:.2f} nats")
+        progress(
+            f"{label}: {verdict['recognised']:.0%} recognised, class entropy {verdict['entropy']:.2f} nats"
+        )
     (out / "result.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     return _draw(out / "figure.png", grids, results, dataset.image_shape)
 

@@ -159,7 +159,9 @@ def run(
             progress(done, total)
     observe(total)
     stacked = {
-        name: jax.tree.map(lambda *rows: np.stack(rows), *values) for name, values in records.items() if values
+        name: jax.tree.map(lambda *rows: np.stack(rows), *values)
+        for name, values in records.items()
+        if values
     }
     return Run(jax.vmap(sampler.position)(states), stacked, np.asarray(times))
 

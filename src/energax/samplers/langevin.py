@@ -145,7 +145,7 @@ def annealed_langevin(
 
 
 def denoising_jump(model: Model, x: Event, sigma_0: float) -> Event:
-    """x − σ₀² ∇E(x), one step to the clean point: MDSM eq. 9, of one event.
+    """X − σ₀² ∇E(x), one step to the clean point: MDSM eq. 9, of one event.
 
     No noise level is asked for: an energy trained on a ladder of them has a gradient of the
     right size at each.

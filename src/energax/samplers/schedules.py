@@ -67,9 +67,7 @@ def join(*schedules: Schedule) -> Schedule:
     return Schedule(np.concatenate([np.asarray(s.values) for s in schedules]))
 
 
-def mdsm(
-    temperature: float = 100.0, *, hold: int = 500, anneal: int = 2000, cool: int = 200
-) -> Schedule:
+def mdsm(temperature: float = 100.0, *, hold: int = 500, anneal: int = 2000, cool: int = 200) -> Schedule:
     """Return MDSM's temperatures: 500 steps hot, 2,000 geometric to 1, 200 linear from 1 to 0.
 
     Li, Chen & Sommer (2019), appendix D and figure F.1B; the lengths are those of the

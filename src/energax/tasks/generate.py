@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from energax.derivatives import bind
 from energax.samplers import Observer, Run, Sampler, annealed_langevin, denoising_jump, run
 from energax.typing import Array, Condition, Float, Key, Model
 
-__all__ = ["anneal", "event_shape_of", "generate", "jump"]
+__all__ = ["anneal", "event_shape_of", "generate", "jump", "warn_of_lost_chains"]
 
 
 def event_shape_of(energy: Model, event_shape: tuple[int, ...] | None, owner: str) -> tuple[int, ...]:
@@ -28,8 +29,19 @@ def event_shape_of(energy: Model, event_shape: tuple[int, ...] | None, owner: st
 
 @eqx.filter_jit
 def jump(model: Model, x: Array, sigma_0: Array, condition: Condition | None) -> Array:
-    """x − σ₀²∇E(x) of every row: MDSM eq. 9."""
+    """X − σ₀²∇E(x) of every row: MDSM eq. 9."""
     return jax.vmap(lambda x, c: denoising_jump(bind(model, c), x, sigma_0))(x, condition)
+
+
+def warn_of_lost_chains(x: Array) -> None:
+    """Warn if chains ran away to values that are not finite; they are returned as they are."""
+    finite = np.isfinite(np.asarray(x)).reshape(len(x), -1).all(axis=1)
+    if not finite.all():
+        warnings.warn(
+            f"{int((~finite).sum())} of {len(x)} chains left the region the energy was trained on and are "
+            "not finite; a smaller noise_max, below the ladder's largest sigma, keeps them.",
+            stacklevel=3,
+        )
 
 
 def anneal(
@@ -38,8 +50,9 @@ def anneal(
     *,
     key: Key,
     sigma_0: float = 0.1,
+    noise_max: float | None = None,
     sampler: Sampler | None = None,
-    start: Float[Array, "n *event"] | None = None,
+    start: Float[Array, n *event] | None = None,
     center: float | Array = 0.5,
     condition: Condition | None = None,
     event_shape: tuple[int, ...] | None = None,
@@ -60,12 +73,16 @@ def anneal(
         Decides every draw; sample i does not depend on n.
     sigma_0
         σ₀ of the objective: the unit of the energy, from which temperatures and steps follow.
+    noise_max
+        Standard deviation of the starting noise, and √T σ₀ at the start of the default
+        sampler: 10 σ₀ if None (1 in the paper). Keep it below the ladder's largest σ: beyond
+        what it was trained on, a quadratic head may be unbounded below.
     sampler
         Any sampler with a horizon; MDSM's 2,700 annealed steps for this σ₀ if None.
     start
         Where the chains start, shape (n, *event); drawn if None.
     center
-        Centre of the starting noise, of standard deviation 10 σ₀ (1 in the paper).
+        Centre of the starting noise.
     condition
         One condition per sample, for a conditional energy.
     event_shape
@@ -83,15 +100,16 @@ def anneal(
     check_integer("anneal", "n", n, at_least=1)
     shape = event_shape_of(energy, event_shape, "anneal")
     start_key, run_key = jax.random.split(key)
+    noise_max = 10 * sigma_0 if noise_max is None else noise_max
     if start is None:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(start_key, jnp.arange(n))
         noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
-        start = center + 10 * sigma_0 * noise
+        start = center + noise_max * noise
     else:
         start = jnp.asarray(check_array("anneal", "start", start, event_shape=shape))
         check(len(start) == n, "anneal", "start", f"of {n} rows", len(start))
     result = run(
-        annealed_langevin(sigma_0=sigma_0) if sampler is None else sampler,
+        annealed_langevin(sigma_0=sigma_0, noise_max=noise_max) if sampler is None else sampler,
         energy,
         start,
         key=run_key,
@@ -100,6 +118,7 @@ def anneal(
         every=every,
         progress=progress,
     )
+    warn_of_lost_chains(result.x)
     if not final_jump:
         return result
     return result._replace(x=jump(energy, result.x, jnp.asarray(sigma_0), condition))
@@ -122,7 +141,7 @@ def generate(energy: Model, n: int, *, key: Key, sigma_0: float = 0.1, **setting
     sigma_0
         σ₀ of the objective: the unit of the energy, from which temperatures and steps follow.
     **settings
-        Any other argument of `anneal`: sampler, start, center, condition, …
+        Any other argument of `anneal`: noise_max, sampler, start, center, condition, …
 
     Returns
     -------

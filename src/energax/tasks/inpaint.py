@@ -10,7 +10,7 @@ import numpy as np
 
 from energax.checks import check, check_array, check_choice
 from energax.samplers import ClampedLangevin, Langevin, Masked, annealed_langevin, run
-from energax.tasks.generate import event_shape_of, jump
+from energax.tasks.generate import event_shape_of, jump, warn_of_lost_chains
 from energax.typing import Array, Condition, Key, Model
 
 __all__ = ["MASKS", "inpaint", "named_mask"]
@@ -30,7 +30,9 @@ def named_mask(name: str, shape: tuple[int, ...]) -> np.ndarray:
         (H, W) or (H, W, C).
     """
     check_choice("inpaint", "mask", name, MASKS)
-    check(len(shape) in (2, 3), "inpaint", "mask", "an array unless events are images", f"{name!r} for {shape}")
+    check(
+        len(shape) in (2, 3), "inpaint", "mask", "an array unless events are images", f"{name!r} for {shape}"
+    )
     h, w = shape[:2]
     missing = {
         "left": np.s_[:, : w // 2],
@@ -51,6 +53,7 @@ def inpaint(
     *,
     key: Key,
     sigma_0: float = 0.1,
+    noise_max: float | None = None,
     sampler: Langevin | None = None,
     center: float | Array = 0.5,
     condition: Condition | None = None,
@@ -71,6 +74,8 @@ def inpaint(
         Decides every draw.
     sigma_0
         σ₀ of the objective.
+    noise_max
+        As in `generate`.
     sampler
         Langevin dynamics with a schedule; MDSM's annealing if None.
     center
@@ -99,10 +104,12 @@ def inpaint(
 
     start_key, run_key = jax.random.split(key)
     noise = jax.random.normal(start_key, truth.shape)
-    start = jnp.where(mask, truth, center + 10 * sigma_0 * noise)
+    noise_max = 10 * sigma_0 if noise_max is None else noise_max
+    start = jnp.where(mask, truth, center + noise_max * noise)
     chains = Masked(start, jnp.asarray(truth), jnp.asarray(mask))
-    dynamics = annealed_langevin(sigma_0=sigma_0) if sampler is None else sampler
+    dynamics = annealed_langevin(sigma_0=sigma_0, noise_max=noise_max) if sampler is None else sampler
     clamped = ClampedLangevin(dynamics, sigma_0)
     final = run(clamped, energy, chains, key=run_key, condition=condition, progress=progress).x
+    warn_of_lost_chains(final)
     clean = jump(energy, final, jnp.asarray(sigma_0), condition)
     return np.where(mask, truth, np.asarray(clean))

@@ -1,9 +1,9 @@
 r"""Holds an energy to its contract.
 
-    any energy      E(x) is one finite number; ∇E is the derivative of E (central differences
-                    in double precision); E is deterministic
-    a Normalised    its draws have its law: for x ~ p, E[s(x)] = 0 and E[s(x) xᵀ] = −I (Stein),
-                    and Z = E_q[exp(−E(x))/q(x)] for a heavy-tailed q
+any energy      E(x) is one finite number; ∇E is the derivative of E (central differences
+                in double precision); E is deterministic
+a Normalised    its draws have its law: for x ~ p, E[s(x)] = 0 and E[s(x) xᵀ] = −I (Stein),
+                and Z = E_q[exp(−E(x))/q(x)] for a heavy-tailed q
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ GROUPS = 64
 DRAWS = 4096  # per group
 
 
-def check_energy(energy: Model, *, key: Key, x: Event | None = None, condition: Condition | None = None) -> None:
+def check_energy(
+    energy: Model, *, key: Key, x: Event | None = None, condition: Condition | None = None
+) -> None:
     """Raise AssertionError unless the energy keeps its contract.
 
     Parameters

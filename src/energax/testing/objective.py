@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from energax.derivatives import Score, evaluate, score
+from energax.derivatives import Score, evaluate
 from energax.energies import Gaussian, GaussianMixture
 from energax.objectives import Batch, Objective
 from energax.testing.statistics import assert_mean, critical_value
@@ -61,7 +61,7 @@ class _PerturbedField(eqx.Module):
         return self.base(x, condition) - self.theta[:-1] @ gradients + self.theta[-1] * turn
 
 
-def _directions(x: Float[Array, "2"]) -> Float[Array, "7"]:
+def _directions(x: Float[Array, 2]) -> Float[Array, 7]:
     return jnp.array(
         [x[0], x[1], x[0] ** 2 / 2, x[1] ** 2 / 2, x[0] * x[1], jnp.tanh(2 * x[0]), jnp.tanh(x[1]) * x[0]]
     )

@@ -52,7 +52,9 @@ def check_sampler(
         Independent chains.
     """
     target = GaussianMixture(
-        [0.35, 0.65], [[-1.0, 0.6], [0.9, -0.3]], jnp.array([[[0.5, 0.2], [0.2, 0.4]], [[0.4, 0.0], [0.0, 0.9]]])
+        [0.35, 0.65],
+        [[-1.0, 0.6], [0.9, -0.3]],
+        jnp.array([[[0.5, 0.2], [0.2, 0.4]], [[0.4, 0.0], [0.0, 0.9]]]),
     )
     start_key, run_key, truth_key = jax.random.split(key, 3)
     start = target.sample(start_key, chains)
@@ -78,10 +80,12 @@ def check_sampler(
         # What is left is of order h^{r+1}: a quarter of the bias that was there.
         assert_mean(combined, truth, "means extrapolated to step 0", allowance=np.abs(bias) / 4)
     spread = float(jnp.sum(jnp.var(start, axis=0)))
-    assert moved > 0.1 * spread, f"the chains hardly moved: mean squared distance {moved:.3g} (p > {FALSE_ALARM})"
+    assert moved > 0.1 * spread, (
+        f"the chains hardly moved: mean squared distance {moved:.3g} (p > {FALSE_ALARM})"
+    )
 
 
-def _by_group(x: Float[Array, "n 2"]) -> np.ndarray:
+def _by_group(x: Float[Array, "n two"]) -> np.ndarray:
     functions = jnp.stack(
         [x[:, 0], x[:, 1], x[:, 0] ** 2, x[:, 1] ** 2, x[:, 0] * x[:, 1], x[:, 0] ** 3, x[:, 0] > 0.5], axis=1
     )

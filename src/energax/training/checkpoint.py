@@ -88,9 +88,7 @@ class Checkpoints:
             return
         ocp = self._ocp
         try:
-            self._manager.save(
-                step, args=ocp.args.StandardSave(_flatten(state)), metrics=metrics or None
-            )
+            self._manager.save(step, args=ocp.args.StandardSave(_flatten(state)), metrics=metrics or None)
             self._manager.wait_until_finished()
         except (OSError, ValueError, RuntimeError) as error:
             for partial in self.folder.glob(f"*{step}.orbax-checkpoint-tmp*"):
@@ -120,7 +118,8 @@ class Checkpoints:
         except Exception as error:
             reason = str(error).splitlines()[0][:200]
             raise InputError(
-                f"fit: the checkpoint of step {step} in {self.folder} cannot be read as this model's: {reason}."
+                f"fit: the checkpoint of step {step} in {self.folder} cannot be read as this model's: "
+                f"{reason}."
             ) from error
         # A copy, so that the restored buffers are XLA's own and may be donated.
         return jax.tree.map(jnp.copy, _unflatten(values, like))
@@ -133,5 +132,3 @@ class Checkpoints:
 
 def _validation_loss(metrics: dict[str, float]) -> float:
     return metrics["validation_loss"]
-
-

@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,17 +91,15 @@ def save(
     }
     blob = encode(arrays, metadata={"energax": json.dumps(description)})
     path = Path(path)
-    temporary = None
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            temporary = Path(file.name)
+        with temporary.open("wb") as file:
             file.write(blob)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise InputError(f"save: cannot write the model file {path}: {error.strerror}.") from error
 
 
@@ -153,7 +150,9 @@ def _describe(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, tuple | list):
         return [_describe(item, f"{where}[{i}]", arrays) for i, item in enumerate(value)]
     known = CLASSES.get(type(value).__name__) is type(value)
-    check(known, "save", where, "made of Energax's own classes, arrays and plain values", type(value).__name__)
+    check(
+        known, "save", where, "made of Energax's own classes, arrays and plain values", type(value).__name__
+    )
     fields = {
         name: _describe(getattr(value, name), f"{where}.{name}", arrays) for name in _fields(type(value))
     }
@@ -171,7 +170,9 @@ def _build(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     check(cls is not None, "load", "class", "one this version knows", node["class"])
     assert cls is not None
     names = _fields(cls)
-    check(sorted(names) == sorted(node["fields"]), "load", cls.__name__, f"given {names}", list(node["fields"]))
+    check(
+        sorted(names) == sorted(node["fields"]), "load", cls.__name__, f"given {names}", list(node["fields"])
+    )
     instance = object.__new__(cls)
     for name, value in node["fields"].items():
         object.__setattr__(instance, name, _build(value, arrays))

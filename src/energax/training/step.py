@@ -88,9 +88,7 @@ def _step(constants: Constants, state: FitState, step: Array) -> tuple[FitState,
     if average is not None:
         average = optax.incremental_update(eqx.filter(model, eqx.is_inexact_array), average, 1 - config.ema)
     arrays = eqx.filter(model, eqx.is_array)
-    moved = FitState(
-        arrays, nuisance, average, opt, inner, state.tunables, state.key, state.step + 1
-    )
+    moved = FitState(arrays, nuisance, average, opt, inner, state.tunables, state.key, state.step + 1)
     # A non-finite update is never applied: the state stays that of the last healthy step,
     # and later steps of the same chunk, whose number no longer matches, leave it alone.
     healthy = jnp.isfinite(value) & jnp.isfinite(norm) & (state.step == step)
@@ -154,4 +152,11 @@ def loss_shapes(constants: Constants, state: FitState) -> tuple[Any, ...]:
     batch = _take(constants, rows, state.key)
     model = eqx.combine(state.model, constants.static)
     objective = constants.objective
-    return (lambda m, n, s, b, k: objective.loss(m, n, s, b, k)[0]), model, state.nuisance, state.state, batch, state.key
+    return (
+        (lambda m, n, s, b, k: objective.loss(m, n, s, b, k)[0]),
+        model,
+        state.nuisance,
+        state.state,
+        batch,
+        state.key,
+    )
