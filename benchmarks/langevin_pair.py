@@ -28,7 +28,9 @@ class TorchEnergy(BaseModel):
         return self.module(x)
 
 
-def langevin_pair(*, d: int, width: int, depth: int, chains: int, steps: int, step_size: float = 1e-3) -> Pair:
+def langevin_pair(
+    *, d: int, width: int, depth: int, chains: int, steps: int, step_size: float = 1e-3
+) -> Pair:
     """Return `steps` steps of Langevin dynamics from fixed starts, on the same network."""
     energy = ex.energies.MLP((d,), width=width, depth=depth, key=jax.random.key(0))
     module = copy_of(energy, MLP(d, width, depth)).requires_grad_(False)

@@ -7,6 +7,7 @@ Adam is the fused implementation and the average is kept by one multi-tensor ope
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ class QuadraticHead(nn.Module):
         self.b = nn.Parameter(torch.zeros(3))
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """Return one energy per row of features."""
         return (h @ self.a + self.b[0]) * (h @ self.c + self.b[1]) + (h * h) @ self.d + self.b[2]
 
 
@@ -38,11 +40,12 @@ class MLP(nn.Module):
     def __init__(self, d: int, width: int, depth: int, activation: str = "silu"):
         super().__init__()
         sizes = [d, *[width] * depth]
-        self.layers = nn.ModuleList(nn.Linear(m, n) for m, n in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(m, n) for m, n in pairwise(sizes))
         self.head = QuadraticHead(width)
         self.phi = ACTIVATIONS[activation]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return one energy per row."""
         h = self.phi(self.layers[0](x))
         for layer in self.layers[1:]:
             h = h + self.phi(layer(h))
@@ -60,6 +63,7 @@ class ResidualBlock(nn.Module):
         self.down = down
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the block's output."""
         main = self.second(F.elu(self.first(F.elu(x))))
         if self.down:
             return self.shortcut(F.avg_pool2d(x, 2)) + F.avg_pool2d(main, 2)
@@ -81,6 +85,7 @@ class ResNet(nn.Module):
         self.head = QuadraticHead(8 * width * (side // 8) ** 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return one energy per row."""
         h = self.stem(x)
         for block in self.blocks:
             h = block(h)

@@ -59,7 +59,9 @@ def training_pair(
     def verify() -> dict[str, float]:
         """Compare the loss and its gradient on one draw of noise, then three whole updates."""
         compared = {}
-        gradient = eqx.filter_jit(eqx.filter_value_and_grad(lambda m, b, k: objective.loss(m, None, None, b, k)[0]))
+        gradient = eqx.filter_jit(
+            eqx.filter_value_and_grad(lambda m, b, k: objective.loss(m, None, None, b, k)[0])
+        )
         for i in range(3):
             here = rows(i, i + 1)[0]
             key = jax.random.split(jax.random.fold_in(ours.state.key, i), 3)[1]

@@ -17,7 +17,8 @@ _MNIST_LADDER = {"objective.sigma_min": 0.1, "objective.sigma_max": 3.0}
 _CIFAR_LADDER = {"objective.sigma_max": 1.2, "objective.spacing": "linear"}
 _MIXER = {
     "energy": "mixer",
-    "fit.steps": 2500,
+    "energy.width": 64,
+    "fit.steps": 3000,
     "fit.beta2": 0.95,
     "fit.warmup": 50,
     "fit.ema": 0.995,

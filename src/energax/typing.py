@@ -6,10 +6,14 @@ likelier; p(x) ∝ exp(−E(x)); the score is s(x) = ∇ log p(x) = −∇E(x).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+ArrayLike: TypeAlias = Array | np.ndarray | Sequence[Any] | float
+"""What an argument may be that becomes an array: an array of JAX or NumPy, a list, a number."""
 
 Event: TypeAlias = PyTree[Array]
 """One unbatched point: an array, or a pytree of arrays."""
@@ -32,4 +36,16 @@ Model: TypeAlias = Callable[..., Any]
 Metrics: TypeAlias = dict[str, Array]
 """What a step reports; every value keeps its shape from step to step."""
 
-__all__ = ["Array", "Condition", "Event", "Events", "Float", "Key", "Metrics", "Model", "PyTree", "Scalar"]
+__all__ = [
+    "Array",
+    "ArrayLike",
+    "Condition",
+    "Event",
+    "Events",
+    "Float",
+    "Key",
+    "Metrics",
+    "Model",
+    "PyTree",
+    "Scalar",
+]

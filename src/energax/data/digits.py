@@ -26,7 +26,7 @@ def digits() -> Dataset:
     """
     from sklearn.datasets import load_digits
 
-    images, labels = load_digits(return_X_y=True)
+    images, labels = (np.asarray(a) for a in load_digits(return_X_y=True))
     rows = (images / 16.0).astype(np.float32)
     order = np.random.default_rng(0).permutation(len(rows))
     train, test = order[:1500], order[1500:]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from energax.checks import InputError, check, check_choice
@@ -113,7 +114,7 @@ def preprocessing(dataset: Dataset, names: str | Sequence[str] = "auto") -> Pipe
         """Training rows as they reach the next transform, mapped only when one asks for them."""
         nonlocal reached, mapped
         for step in transforms[mapped:]:
-            reached = np.asarray(jax.vmap(step.forward)(reached))
+            reached = np.asarray(jax.vmap(step.forward)(jnp.asarray(reached)))
         mapped = len(transforms)
         return reached
 

@@ -17,10 +17,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy as jsp
+from jax.core import Tracer
 
 from energax.checks import check
 from energax.energies.base import Energy, Normalised
-from energax.typing import Array, Condition, Float, Key, Scalar
+from energax.typing import Array, ArrayLike, Condition, Float, Key, Scalar
 
 __all__ = ["Gaussian", "GaussianMixture", "GeneralizedLogistic", "LinearGaussian"]
 
@@ -29,7 +30,7 @@ def _cholesky(owner: str, covariance: Float[Array, "*k d d"], d: int) -> Float[A
     check(covariance.shape[-2:] == (d, d), owner, "covariance", f"of shape (..., {d}, {d})", covariance.shape)
     factor = jnp.linalg.cholesky(covariance)
     finite = jnp.all(jnp.isfinite(factor))
-    if not isinstance(finite, jax.core.Tracer):
+    if not isinstance(finite, Tracer):
         check(bool(finite), owner, "covariance", "positive definite", "one that is not")
     return factor
 
@@ -59,7 +60,7 @@ class Gaussian(Normalised):
     mean: Float[Array, " d"]
     scale_tril: Float[Array, "d d"]
 
-    def __init__(self, mean: Float[Array, " d"], covariance: Float[Array, "d d"]):
+    def __init__(self, mean: ArrayLike, covariance: ArrayLike):
         self.mean = jnp.asarray(mean, jnp.float32)
         check(self.mean.ndim == 1, "Gaussian", "mean", "of shape (d,)", f"shape {self.mean.shape}")
         self.scale_tril = _cholesky("Gaussian", jnp.asarray(covariance, jnp.float32), self.mean.shape[0])
@@ -82,7 +83,7 @@ class Gaussian(Normalised):
         z = jax.random.normal(key, (n, self.mean.size))
         return self.mean + z @ self.scale_tril.T
 
-    def smoothed(self, sigma: float) -> Gaussian:
+    def smoothed(self, sigma: float | Scalar) -> Gaussian:
         """Return the law of x + σz, z ~ N(0, I)."""
         covariance = self.scale_tril @ self.scale_tril.T + sigma**2 * jnp.eye(self.mean.size)
         return Gaussian(self.mean, covariance)
@@ -107,16 +108,16 @@ class GaussianMixture(Normalised):
 
     def __init__(
         self,
-        weights: Float[Array, " K"],
-        means: Float[Array, "K d"],
-        covariances: Float[Array, "K d d"],
+        weights: ArrayLike,
+        means: ArrayLike,
+        covariances: ArrayLike,
     ):
         weights = jnp.asarray(weights, jnp.float32)
         self.means = jnp.asarray(means, jnp.float32)
         check(self.means.ndim == 2, "GaussianMixture", "means", "of shape (K, d)", self.means.shape)
         K, d = self.means.shape
         check(weights.shape == (K,), "GaussianMixture", "weights", f"of shape ({K},)", weights.shape)
-        if not isinstance(weights, jax.core.Tracer):
+        if not isinstance(weights, Tracer):
             check(bool(jnp.all(weights > 0)), "GaussianMixture", "weights", "positive", weights.tolist())
         self.logits = jnp.log(weights)
         covariances = jnp.broadcast_to(jnp.asarray(covariances, jnp.float32), (K, d, d))
@@ -147,7 +148,7 @@ class GaussianMixture(Normalised):
         z = jax.random.normal(noise, (n, self.means.shape[1]))
         return self.means[k] + jnp.einsum("nij,nj->ni", self.scale_trils[k], z)
 
-    def smoothed(self, sigma: float) -> GaussianMixture:
+    def smoothed(self, sigma: float | Scalar) -> GaussianMixture:
         """Return the law of x + σz, z ~ N(0, I)."""
         d = self.means.shape[1]
         covariances = self.scale_trils @ self.scale_trils.mT + sigma**2 * jnp.eye(d)
@@ -173,9 +174,9 @@ class GeneralizedLogistic(Normalised):
 
     def __init__(
         self,
-        shape: Float[Array, " d"],
-        location: Float[Array, " d"] | float = 0.0,
-        scale: Float[Array, " d"] | float = 1.0,
+        shape: ArrayLike,
+        location: ArrayLike = 0.0,
+        scale: ArrayLike = 1.0,
     ):
         self.shape = jnp.asarray(shape, jnp.float32)
         self.location = jnp.broadcast_to(jnp.asarray(location, jnp.float32), self.shape.shape)
@@ -220,9 +221,9 @@ class LinearGaussian(Energy):
 
     def __init__(
         self,
-        weight: Float[Array, "d k"],
-        bias: Float[Array, " d"] | float = 0.0,
-        scale: Float[Array, " d"] | float = 1.0,
+        weight: ArrayLike,
+        bias: ArrayLike = 0.0,
+        scale: ArrayLike = 1.0,
     ):
         self.weight = jnp.asarray(weight, jnp.float32)
         check(self.weight.ndim == 2, "LinearGaussian", "weight", "of shape (d, k)", self.weight.shape)
@@ -234,6 +235,7 @@ class LinearGaussian(Energy):
     def __call__(self, x: Float[Array, " d"], condition: Condition | None = None) -> Scalar:
         """Return E(x, c); a condition c of shape (k,) is required."""
         check(condition is not None, "LinearGaussian", "condition", "given", None)
+        assert condition is not None
         return 0.5 * jnp.sum(((x - self.weight @ condition - self.bias) / self.scale) ** 2)
 
     def sample(self, key: Key, condition: Float[Array, "n k"]) -> Float[Array, "n d"]:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from energax.checks import check, check_number
 from energax.derivatives import evaluate
 from energax.energies.base import Energy
-from energax.typing import Array, Condition, Event, Float, Scalar
+from energax.typing import Array, ArrayLike, Condition, Event, Float, Scalar
 
 __all__ = ["Mixture", "Sum", "Tempered", "WithGaussianBase"]
 
@@ -131,7 +131,7 @@ class WithGaussianBase(Energy):
     mean: Float[Array, "*event"]
     log_scale: Float[Array, "*event"]
 
-    def __init__(self, energy: Energy, mean: Array | float = 0.0, scale: Array | float = 1.0):
+    def __init__(self, energy: Energy, mean: ArrayLike = 0.0, scale: ArrayLike = 1.0):
         self.energy = energy
         scale = jnp.asarray(scale, jnp.float32)
         check(

@@ -146,6 +146,7 @@ class PatchMixer(Energy):
             for i, j in offsets
         ]
         patches = jnp.concatenate(pixels, axis=1)  # (positions, patch² C)
+        assert self.embedding.bias is not None  # for the type checker
         h = patches @ self.embedding.weight.T + self.embedding.bias + self.position
         for block in self.blocks:
             h = block(h)

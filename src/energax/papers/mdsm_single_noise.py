@@ -41,6 +41,7 @@ def run(out: Path, quick: bool = False, progress: Callable[[str], None] = print)
     """Train, sample and judge the four energies; write figure.png and result.json into `out`."""
     name = "digits" if quick else "mnist"
     dataset, config = (data.digits() if quick else data.mnist()), preset(name, name)
+    assert dataset.image_shape is not None
     judge = _classifier(dataset)
     results: dict[str, Any] = {"truth": _verdict(judge, dataset.test[:SAMPLES])}
     grids: dict[str, np.ndarray] = {"test data": dataset.test[:SAMPLES]}
@@ -89,7 +90,9 @@ def _classifier(dataset: data.Dataset) -> Any:
     from sklearn.svm import SVC
 
     rows = slice(0, 6000)  # enough for a judge that is right on 95 % of either data set
-    judge = CalibratedClassifierCV(SVC(C=10.0), ensemble=False, cv=3)
+    # scikit-learn has no annotations: pyright takes `ensemble` for a string from its default, "auto".
+    judge = CalibratedClassifierCV(SVC(C=10.0), ensemble=False, cv=3)  # pyright: ignore[reportArgumentType]
+    assert dataset.train_labels is not None
     return judge.fit(dataset.train[rows].reshape(len(dataset.train[rows]), -1), dataset.train_labels[rows])
 
 

@@ -12,6 +12,7 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -97,7 +98,7 @@ def encode(draw: Draw, found: Measurements) -> Picture:
     return Picture(**addresses, width=round(100 * width), height=round(100 * height))
 
 
-def _style(ink: Ink) -> dict[str, object]:
+def _style(ink: Ink) -> dict[Any, Any]:
     return {
         "font.family": "sans-serif",
         "font.sans-serif": ["DejaVu Sans"],
@@ -278,7 +279,7 @@ def neighbour_distances(found: Measurements, ink: Ink) -> Figure:
     ax = figure.subplots()
     low, high = np.quantile(np.concatenate([n.from_samples, n.from_held_out]), [0.005, 0.995])
     wide = low > 0 and high > 30 * low
-    bins = np.geomspace(low, high, 46) if wide else np.linspace(0, high or 1.0, 46)
+    bins = (np.geomspace(low, high, 46) if wide else np.linspace(0, high or 1.0, 46)).tolist()
     if wide:
         ax.set_xscale("log")
     kinds = (("held out", n.from_held_out, ink.text, 1.2), ("samples", n.from_samples, ink.accent, 1.6))
@@ -355,7 +356,7 @@ def _frame(found: Measurements, *others: np.ndarray) -> tuple[tuple[float, float
 
 
 def _scatter(
-    ax: Axes, rows: np.ndarray, color: str, size: float = 5, alpha: float = 0.7, **more: object
+    ax: Axes, rows: np.ndarray, color: str, size: float = 5, alpha: float = 0.7, **more: Any
 ) -> None:
     x, y = _plane(rows)
     ax.scatter(x, y, s=size, color=color, alpha=alpha, linewidths=0, **more)
@@ -438,7 +439,7 @@ def columns(found: Measurements, ink: Ink) -> Figure:
 def _histogram(
     ax: Axes, samples: np.ndarray, held_out: np.ndarray, limits: Sequence[float], ink: Ink
 ) -> None:
-    bins = np.linspace(limits[0], limits[1], 26)
+    bins = np.linspace(limits[0], limits[1], 26).tolist()
     ax.hist(held_out, bins, weights=np.full(len(held_out), 1 / len(held_out)), color=ink.faint)
     ax.hist(
         samples,

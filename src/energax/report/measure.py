@@ -76,7 +76,7 @@ Progress = Callable[[str], None]
 
 
 @eqx.filter_jit
-def _map(function: Callable[[jax.Array], jax.Array], rows: jax.Array) -> jax.Array:
+def _map(function: Callable[..., jax.Array], rows: np.ndarray) -> jax.Array:
     return jax.vmap(function)(rows)
 
 

@@ -26,7 +26,7 @@ from energax.checks import check, check_number
 from energax.derivatives import score
 from energax.samplers.base import Sampler
 from energax.samplers.schedules import Schedule, constant, mdsm
-from energax.typing import Event, Key, Metrics, Model
+from energax.typing import Event, Key, Metrics, Model, Scalar
 
 __all__ = ["Langevin", "annealed_langevin", "denoising_jump"]
 
@@ -144,7 +144,7 @@ def annealed_langevin(
     return Langevin.mdsm(epsilon, temperature)
 
 
-def denoising_jump(model: Model, x: Event, sigma_0: float) -> Event:
+def denoising_jump(model: Model, x: Event, sigma_0: float | Scalar) -> Event:
     """X − σ₀² ∇E(x), one step to the clean point: MDSM eq. 9, of one event.
 
     No noise level is asked for: an energy trained on a ladder of them has a gradient of the

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from energax.checks import check, check_integer, check_number
-from energax.typing import Array, Float, Scalar
+from energax.typing import Array, ArrayLike, Float, Scalar
 
 __all__ = ["Schedule", "constant", "geometric", "join", "linear", "mdsm"]
 
@@ -28,7 +28,7 @@ class Schedule(eqx.Module):
 
     values: Float[Array, " n"]
 
-    def __init__(self, values: Float[Array, " n"]):
+    def __init__(self, values: ArrayLike):
         table = np.atleast_1d(np.asarray(values, np.float32))
         ok = table.ndim == 1 and table.size > 0 and bool(np.isfinite(table).all())
         check(ok, "Schedule", "values", "a non-empty list of finite numbers", f"shape {table.shape}")

@@ -14,7 +14,7 @@ import numpy as np
 from energax.checks import check, check_array, check_integer
 from energax.derivatives import bind
 from energax.samplers import Observer, Run, Sampler, annealed_langevin, denoising_jump, run
-from energax.typing import Array, Condition, Float, Key, Model
+from energax.typing import Array, ArrayLike, Condition, Key, Model
 
 __all__ = ["anneal", "event_shape_of", "generate", "jump", "warn_of_lost_chains"]
 
@@ -52,7 +52,7 @@ def anneal(
     sigma_0: float = 0.1,
     noise_max: float | None = None,
     sampler: Sampler | None = None,
-    start: Float[Array, n *event] | None = None,
+    start: ArrayLike | None = None,
     center: float | Array = 0.5,
     condition: Condition | None = None,
     event_shape: tuple[int, ...] | None = None,

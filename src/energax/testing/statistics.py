@@ -12,7 +12,7 @@ import numpy as np
 import scipy.stats
 
 from energax.checks import check
-from energax.typing import Array
+from energax.typing import ArrayLike
 
 __all__ = ["FALSE_ALARM", "FEWEST_VALUES", "StatisticalError", "assert_mean", "critical_value", "z_scores"]
 
@@ -29,7 +29,7 @@ def critical_value(n: int, comparisons: int = 1) -> float:
     return float(scipy.stats.t.isf(FALSE_ALARM / 2 / comparisons, n - 1))
 
 
-def z_scores(values: Array, expected: Array | float) -> np.ndarray:
+def z_scores(values: ArrayLike, expected: ArrayLike) -> np.ndarray:
     """Return (mean − expected)/(standard error) over the leading axis of independent values.
 
     Parameters
@@ -44,19 +44,19 @@ def z_scores(values: Array, expected: Array | float) -> np.ndarray:
     InputError
         If there are too few values to say anything.
     """
-    values = np.asarray(values, np.float64)
-    n = values.shape[0]
+    rows = np.asarray(values, np.float64)
+    n = rows.shape[0]
     check(n >= FEWEST_VALUES, "z_scores", "values", f"at least {FEWEST_VALUES} independent values", n)
-    error = values.std(axis=0, ddof=1) / np.sqrt(n)
-    difference = values.mean(axis=0) - np.asarray(expected, np.float64)
+    error = rows.std(axis=0, ddof=1) / np.sqrt(n)
+    difference = rows.mean(axis=0) - np.asarray(expected, np.float64)
     # Values that never vary have no standard error: they must then hit the mean to rounding.
-    scale = np.maximum(np.abs(values).max(axis=0), np.abs(expected))
+    scale = np.maximum(np.abs(rows).max(axis=0), np.abs(expected))
     floor = 1e-6 * np.maximum(scale, 1e-30)
     return difference / np.maximum(error, floor)
 
 
 def assert_mean(
-    values: Array, expected: Array | float, what: str = "mean", *, allowance: Array | float = 0.0
+    values: ArrayLike, expected: ArrayLike, what: str = "mean", *, allowance: ArrayLike = 0.0
 ) -> None:
     """Fail unless independent values have the mean they must have.
 
@@ -76,10 +76,10 @@ def assert_mean(
     StatisticalError
         With probability at most `FALSE_ALARM` if the mean is within the allowance.
     """
-    values = np.asarray(values, np.float64)
-    z_scores(values, expected)  # refuses too few values
-    n = values.shape[0]
-    mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(n)
+    rows = np.asarray(values, np.float64)
+    z_scores(rows, expected)  # refuses too few values
+    n = rows.shape[0]
+    mean, error = rows.mean(axis=0), rows.std(axis=0, ddof=1) / np.sqrt(n)
     bound = critical_value(n, max(mean.size, 1)) * error + np.asarray(allowance) + 1e-6 * np.abs(mean)
     off = np.abs(mean - np.asarray(expected))
     if not np.all(off <= bound):

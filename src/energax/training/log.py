@@ -70,8 +70,13 @@ class MetricsLog:
         record = {"step": step, **values}
         self.records.append(record)
         if self._file is not None:
-            self._file.write(json.dumps(record) + "\n")
-            self._file.flush()
+            try:
+                self._file.write(json.dumps(record) + "\n")
+                self._file.flush()
+            except OSError as error:
+                raise InputError(
+                    f"fit: cannot write metrics to {self._file.name}: {error.strerror}."
+                ) from error
         if self._writer is not None:
             for name, value in values.items():
                 if isinstance(value, float):
