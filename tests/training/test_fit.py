@@ -20,13 +20,13 @@ def x():
     return np.random.default_rng(0).standard_normal((200, 3)).astype(np.float32)
 
 
-def energy(width=8):
+def network(width=8):
     return ex.energies.MLP((3,), width=width, depth=2, key=jax.random.key(0))
 
 
 def fit(x, **changes):
     settings = {"key": jax.random.key(1), "steps": 60, **SETTINGS, **changes}
-    model = settings.pop("model", None) or energy()
+    model = settings.pop("model", None) or network()
     objective = settings.pop("objective", None) or MultiscaleDenoisingScoreMatching()
     return fit_function(model, objective, x, **settings)
 
@@ -229,4 +229,54 @@ def test_a_folder_in_use_is_not_overwritten_and_another_model_not_restored(x, tm
     with pytest.raises(ex.InputError, match="an empty folder unless resume=True"):
         fit(x, checkpoints=tmp_path / "c")
     with pytest.raises(ex.InputError, match="cannot be read as this model's"):
-        fit(x, model=energy(width=5), checkpoints=tmp_path / "c", resume=True)
+        fit(x, model=network(width=5), checkpoints=tmp_path / "c", resume=True)
+
+
+def test_tensorboard_gets_the_scalars_of_the_log(x, tmp_path):
+    from tensorboardX.proto.event_pb2 import Event
+
+    fit(x, steps=20, log=tmp_path / "m.jsonl", tensorboard=True)
+    (events,) = (tmp_path / "tensorboard").glob("events*")
+    seen = {}
+    raw = events.read_bytes()
+    while raw:
+        size = int.from_bytes(raw[:8], "little")
+        event = Event.FromString(raw[12 : 12 + size])
+        raw = raw[12 + size + 4 :]
+        for value in event.summary.value:
+            seen[value.tag, event.step] = value.simple_value
+    wanted = {(n, r["step"]): v for r in read_metrics(tmp_path / "m.jsonl") for n, v in r.items()}
+    for name in ("loss", "gradient_norm", "learning_rate"):
+        for step in (10, 20):
+            np.testing.assert_allclose(seen[name, step], wanted[name, step], rtol=1e-6)
+
+
+def test_an_event_may_be_a_pytree():
+    # A Gaussian over two leaves: its precisions are learned, and sampled, leaf by leaf.
+    class Pair(eqx.Module):
+        log_precision: dict
+
+        def __call__(self, event, condition=None):
+            terms = jax.tree.map(lambda l, v: jnp.exp(l) * jnp.sum(v**2) / 2, self.log_precision, event)
+            return sum(jax.tree.leaves(terms))
+
+    rng = np.random.default_rng(0)
+    rows = {"wide": 2 * rng.standard_normal((4096, 2)), "narrow": 0.5 * rng.standard_normal((4096, 1))}
+    start = Pair({"wide": jnp.zeros(()), "narrow": jnp.zeros(())})
+    result = fit(
+        rows,
+        model=start,
+        objective=DenoisingScoreMatching(0.5),
+        steps=600,
+        learning_rate=1e-2,
+        batch_size=512,
+    )
+    precision = jax.tree.map(jnp.exp, result.energy.log_precision)
+    np.testing.assert_allclose(precision["wide"], 1 / 4.25, rtol=0.05)
+    np.testing.assert_allclose(precision["narrow"], 1 / 0.5, rtol=0.05)
+    chains = {"wide": jnp.zeros((4000, 2)), "narrow": jnp.zeros((4000, 1))}
+    x = ex.samplers.run(
+        ex.samplers.Langevin(0.02), result.energy, chains, key=jax.random.key(0), steps=1000
+    ).x
+    np.testing.assert_allclose(x["wide"].var(), 4.25, rtol=0.1)
+    np.testing.assert_allclose(x["narrow"].var(), 0.5, rtol=0.1)

@@ -55,8 +55,7 @@ def he_uniform(key: Key, shape: tuple[int, ...], fan_in: int) -> Array:
     """Uniform on ±√(6/fan_in): unit gain through a rectifier-like activation (He et al. 2015).
 
     Score matching sees a network only through its gradient in x, which small initial weights
-    make small; on the digits this start reaches in 1,000 updates what `uniform_init` does not
-    in 3,000.
+    make small: see `benchmarks/choices.py` for what it costs.
     """
     return 6**0.5 * uniform_init(key, shape, fan_in)
 
