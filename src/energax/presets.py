@@ -18,7 +18,7 @@ _CIFAR_LADDER = {"objective.sigma_max": 1.2, "objective.spacing": "linear"}
 _MIXER = {
     "energy": "mixer",
     "energy.width": 64,
-    "fit.steps": 3000,
+    "fit.steps": 2700,
     "fit.beta2": 0.95,
     "fit.warmup": 50,
     "fit.ema": 0.995,

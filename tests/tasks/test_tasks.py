@@ -115,3 +115,12 @@ def test_mistakes_are_named(key):
         named_mask("lefft", (4, 4))
     with pytest.raises(ex.InputError, match="energy must be an energy"):
         score(ex.Score(lambda x: -x), np.ones((2, 4)), event_shape=(4,))
+
+
+def test_chains_that_run_away_are_counted_aloud_and_returned(key):
+    # An energy unbounded below: every chain leaves, and nobody pretends otherwise.
+    cliff = lambda x: -jnp.sum(x**4)  # noqa: E731
+    sampler = Langevin(0.1, schedules.constant(1.0, 50))
+    with pytest.warns(UserWarning, match="5 of 5 chains left the region"):
+        samples = generate(cliff, 5, key=key, sampler=sampler, event_shape=(2,))
+    assert not np.isfinite(samples).any()

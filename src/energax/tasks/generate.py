@@ -63,6 +63,8 @@ def anneal(
 ) -> Run:
     """Draw n samples as `generate` does, and keep what the observers saw on the way.
 
+    Chains that ran away are returned as they ended, without a warning.
+
     Parameters
     ----------
     energy
@@ -118,7 +120,6 @@ def anneal(
         every=every,
         progress=progress,
     )
-    warn_of_lost_chains(result.x)
     if not final_jump:
         return result
     return result._replace(x=jump(energy, result.x, jnp.asarray(sigma_0), condition))
@@ -148,4 +149,6 @@ def generate(energy: Model, n: int, *, key: Key, sigma_0: float = 0.1, **setting
     numpy.ndarray
         Shape (n, *event), in the units the model sees.
     """
-    return np.asarray(anneal(energy, n, key=key, sigma_0=sigma_0, **settings).x)
+    samples = np.asarray(anneal(energy, n, key=key, sigma_0=sigma_0, **settings).x)
+    warn_of_lost_chains(samples)
+    return samples
