@@ -3,7 +3,7 @@
 A row is a pair of workloads that do the same job. Before anything is timed the row's own
 `verify` must find that both compute the same numbers; a row that fails it is not timed.
 Both sides get the same CPUs and the same number of threads, and their repeats alternate
-within one process. A repeat is a fixed amount of work of a few tenths of a second; each round
+within one process. A repeat is a fixed amount of work of a quarter of a second or so; each round
 gives one ratio peer/ours, and the row's ratio is the median over rounds, with the quartiles
 as its spread.
 

@@ -21,7 +21,7 @@ def build(quick: bool) -> Pair:
     energy = ex.energies.ResNet((32, 32, 1), layers=6, width=16, key=jax.random.key(0))
     data = np.random.default_rng(0).random((512, 32, 32, 1), np.float32)
     return training_pair(
-        energy, ResNet(32, 1, 6, 16), data, batch_size=32, units=2 if quick else 5, loop="host"
+        energy, ResNet(32, 1, 6, 16), data, batch_size=32, units=1 if quick else 2, loop="host"
     )
 
 

@@ -16,7 +16,7 @@ def build(quick: bool) -> Pair:
     energy = ex.energies.MLP((64,), width=512, depth=4, key=jax.random.key(0))
     data = ex.data.digits().train
     return training_pair(
-        energy, MLP(64, 512, 4), data, batch_size=128, units=15 if quick else 50, loop="compiled"
+        energy, MLP(64, 512, 4), data, batch_size=128, units=10 if quick else 20, loop="compiled"
     )
 
 

@@ -1,6 +1,6 @@
 """Where a loop over steps runs: inside one compiled program, or driven from the host.
 
-On CPU, XLA runs a convolution inside a compiled loop about ten times slower than the same
+On CPU, XLA runs a convolution inside a compiled loop many times slower than the same
 convolution in a plain compiled call; every other operation, and every accelerator, prefers
 the compiled loop. `compiles_loop` is the one place that decides. It looks at the function
 and the backend only, never at timings, so that the choice (and with it the rounding) is the

@@ -267,8 +267,9 @@ def test_an_event_may_be_a_pytree():
         rows,
         model=start,
         objective=DenoisingScoreMatching(0.5),
-        steps=600,
-        learning_rate=1e-2,
+        steps=2000,
+        learning_rate=2e-2,
+        ema=0.99,
         batch_size=512,
     )
     precision = jax.tree.map(jnp.exp, result.energy.log_precision)

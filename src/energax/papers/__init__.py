@@ -59,7 +59,7 @@ STUDIES: dict[str, Study] = {
             name="mdsm-single-noise",
             title="Samples of energies trained at one noise level (0.3, 0.6, 1.0) against all levels",
             source="Li, Chen & Sommer (2019), appendix B, figure B.1",
-            cost="about an hour on two CPU cores (MNIST); --quick about four minutes (digits)",
+            cost="as long as four trainings of MNIST; --quick as four of the digits, some minutes",
             module="mdsm_single_noise",
         )
     ]

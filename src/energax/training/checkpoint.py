@@ -67,7 +67,10 @@ class Checkpoints:
             **best,
         )
         try:
-            self._manager = ocp.CheckpointManager(self.folder, options=options)
+            # The handler is named so that a checkpoint's shapes can be asked for before it is read.
+            self._manager = ocp.CheckpointManager(
+                self.folder, options=options, item_handlers=ocp.StandardCheckpointHandler()
+            )
         except OSError as error:
             raise InputError(f"fit: cannot open the checkpoint folder {self.folder}: {error}.") from error
 
@@ -110,6 +113,7 @@ class Checkpoints:
         step = self.latest if step is None else step
         check(step is not None, "fit", "resume", "asked of a folder with a checkpoint", str(self.folder))
         template = _flatten(like)
+        self._check_shapes(step, template)
         abstract = {
             name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for name, a in template.items()
         }
@@ -123,6 +127,23 @@ class Checkpoints:
             ) from error
         # A copy, so that the restored buffers are XLA's own and may be donated.
         return jax.tree.map(jnp.copy, _unflatten(values, like))
+
+    def _check_shapes(self, step: int | None, template: dict[str, jax.Array]) -> None:
+        """Refuse another model's checkpoint before reading it: TensorStore fails loudly on it."""
+        try:
+            stored = {name: tuple(a.shape) for name, a in self._manager.item_metadata(step).tree.items()}
+        except Exception:  # damaged metadata: let the read itself say what is wrong
+            return
+        wanted = {name: tuple(a.shape) for name, a in template.items()}
+        differ = sorted(
+            name for name in stored.keys() | wanted.keys() if stored.get(name) != wanted.get(name)
+        )
+        if differ:
+            name = differ[0]
+            raise InputError(
+                f"fit: the checkpoint of step {step} in {self.folder} cannot be read as this model's: "
+                f"{name} has shape {wanted.get(name, 'none')} here and {stored.get(name, 'none')} there."
+            )
 
     def close(self) -> None:
         """Wait for anything under way and release the folder."""
