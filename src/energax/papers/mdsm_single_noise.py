@@ -132,7 +132,10 @@ def _draw(path: Path, grids: dict[str, np.ndarray], results: dict[str, Any], sha
     FigureCanvasAgg(figure)
     for axes, (label, samples) in zip(figure.subplots(1, len(grids)), grids.items(), strict=True):
         h, w = shape[:2]
-        tiles = np.clip(samples.reshape(10, 10, h, w), 0, 1).transpose(0, 2, 1, 3).reshape(10 * h, 10 * w)
+        framed = np.pad(
+            np.clip(samples.reshape(-1, h, w), 0, 1), ((0, 0), (1, 1), (1, 1)), constant_values=0.3
+        )
+        tiles = framed.reshape(10, 10, h + 2, w + 2).transpose(0, 2, 1, 3).reshape(10 * (h + 2), -1)
         axes.imshow(tiles, cmap="gray", vmin=0, vmax=1)
         verdict = results["truth" if label == "test data" else label]
         axes.set_title(f"{label}\n{verdict['recognised']:.0%} recognised", fontsize=11)
