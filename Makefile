@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check docs clean
+.PHONY: demo test check types docs clean
 
 demo: .venv-demo/done
 	.venv-demo/bin/energax demo
@@ -15,6 +15,9 @@ check: .venv-test/done
 	.venv-test/bin/ruff check .
 	.venv-test/bin/ruff format --check .
 	.venv-test/bin/lint-imports
+
+# Apart from check, since pyright fetches its own engine when it first runs.
+types: .venv-test/done
 	.venv-test/bin/pyright --pythonpath .venv-test/bin/python
 
 docs: .venv-docs/done
