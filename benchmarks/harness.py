@@ -7,9 +7,9 @@ within one process. A repeat is a fixed amount of work of a quarter of a second 
 gives one ratio peer/ours, and the row's ratio is the median over rounds, with the quartiles
 as its spread.
 
-Contention does not meet both sides alike: PyTorch's threads wait for each other at a barrier
-after every operation, and one time slice stolen there costs them far more than it costs XLA.
-(With three other jobs on two CPUs a torchebm step was seen to take 78 ms instead of 1.3, ours
+Contention does not meet both sides alike: other jobs slow PyTorch far more than XLA, probably
+because its threads wait for each other at a barrier after every operation.
+(With other jobs on two CPUs a torchebm step was seen to take 78 ms instead of 1.3, ours
 1.5 instead of 0.9: a "50-fold speed-up" that was none.) So every repeat waits for a quiet
 tenth of a second, and one during which other processes took more than `QUIET` of the CPUs is
 thrown away and done again; how many were is reported beside the ratio.
