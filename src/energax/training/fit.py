@@ -240,6 +240,8 @@ class _Loop:
             while self.done < config.steps and not interrupted.is_set():
                 edge = min(_after(self.done, config.log_every), _after(self.done, every), config.steps)
                 wanted = max(1, int(CHUNK_SECONDS / pace)) if pace else 1
+                if jax.process_count() > 1:  # hosts keep different time, but must take the same chunks
+                    wanted = config.steps
                 stop = min(edge, self.done + wanted)
                 began, first = time.perf_counter(), self.done
                 for row in self.chunk(stop):
