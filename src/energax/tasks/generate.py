@@ -33,7 +33,7 @@ def jump(model: Model, x: Array, sigma_0: Array, condition: Condition | None) ->
     return jax.vmap(lambda x, c: denoising_jump(bind(model, c), x, sigma_0))(x, condition)
 
 
-def warn_of_lost_chains(x: Array) -> None:
+def warn_of_lost_chains(x: Array | np.ndarray) -> None:
     """Warn if chains ran away to values that are not finite; they are returned as they are."""
     finite = np.isfinite(np.asarray(x)).reshape(len(x), -1).all(axis=1)
     if not finite.all():

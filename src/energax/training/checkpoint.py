@@ -113,6 +113,7 @@ class Checkpoints:
         step = self.latest if step is None else step
         check(step is not None, "fit", "resume", "asked of a folder with a checkpoint", str(self.folder))
         template = _flatten(like)
+        assert step is not None
         self._check_shapes(step, template)
         abstract = {
             name: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for name, a in template.items()
@@ -128,7 +129,7 @@ class Checkpoints:
         # A copy, so that the restored buffers are XLA's own and may be donated.
         return jax.tree.map(jnp.copy, _unflatten(values, like))
 
-    def _check_shapes(self, step: int | None, template: dict[str, jax.Array]) -> None:
+    def _check_shapes(self, step: int, template: dict[str, jax.Array]) -> None:
         """Refuse another model's checkpoint before reading it: TensorStore fails loudly on it."""
         try:
             stored = {name: tuple(a.shape) for name, a in self._manager.item_metadata(step).tree.items()}
