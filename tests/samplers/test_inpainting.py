@@ -9,8 +9,7 @@ from energax.testing import assert_mean
 
 
 def test_the_unknown_coordinate_of_a_gaussian_given_the_other(key):
-    # Known x₁ = a plus noise σ₀√T: x₂ | x₁ is linear, so the law of x₂ is known exactly,
-    # x₂ = ρ(a + σ₀ z) + √(1−ρ²) w where x₁'s noise is much slower than the step … or faster.
+    # The noise on x₁ is fresh at each step and small, so it averages out: x₂ ~ N(ρa, 1−ρ²).
     rho, a, sigma_0 = 0.8, 1.5, 0.05
     energy = ex.energies.Gaussian(jnp.zeros(2), jnp.array([[1.0, rho], [rho, 1.0]]))
     n = 64 * 500

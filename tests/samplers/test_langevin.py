@@ -126,7 +126,7 @@ def test_sigma_0_moves_temperature_and_step_together(key):
         sampler = annealed_langevin(
             sigma_0=sigma_0, noise_max=1.0, hold=20, anneal=60, cool=20, epsilon=0.2 * sigma_0
         )
-        # The last temperature of the anneal is 1 in each one's own unit, so go on to zero.
+        # Within the hold, where both sit at the same noise √T σ₀ = 1.
         ends.append(run(sampler, energy, start, key=key, steps=20).x)
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-3, atol=1e-4)
 
