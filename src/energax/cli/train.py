@@ -164,10 +164,12 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
 def _keep_orbax_quiet() -> None:
     """Leave a failed checkpoint to our one sentence.
 
-    Orbax's threads also log its traceback, and TensorStore's, still at work when Orbax has
-    given up, report that nobody waits for them any more.
+    Orbax's threads also log its traceback; TensorStore's, still at work when Orbax has given
+    up, report that nobody waits for them any more; and asyncio logs each further failed write
+    whenever its future happens to be collected.
     """
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:

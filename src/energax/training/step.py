@@ -78,23 +78,32 @@ def _step(constants: Constants, state: FitState, step: Array) -> tuple[FitState,
     (value, metrics), gradient = eqx.filter_value_and_grad(loss, has_aux=True)((model, state.nuisance))
     norm = optax.global_norm(gradient)
 
-    parameters = eqx.filter((model, state.nuisance), eqx.is_inexact_array)
-    descent, opt = optimiser(config).update(gradient, state.opt, parameters)
     learning_rate = rate(config, state.tunables["learning_rate"], state.step)
-    updates = jax.tree.map(lambda u: -learning_rate * u, descent)
-    model, nuisance = eqx.apply_updates((model, state.nuisance), updates)
+    # A non-finite update is never applied: the state stays that of the last healthy step,
+    # and later steps of the same chunk, whose number no longer matches, leave it alone. A
+    # branch, not a selection: selecting would keep two copies of every parameter alive.
+    healthy = jnp.isfinite(value) & jnp.isfinite(norm) & (state.step == step)
+    kept = jax.lax.cond(
+        healthy, lambda s: _descend(constants, s, inner, gradient, learning_rate), lambda s: s, state
+    )
+    report = {"loss": value, "gradient_norm": norm, "learning_rate": learning_rate, **refreshed, **metrics}
+    return constrain(kept, mesh, split=False), constrain(report, mesh, split=False)
 
+
+def _descend(
+    constants: Constants, state: FitState, inner: Any, gradient: Any, learning_rate: Array
+) -> FitState:
+    """Return the state after a healthy step, `inner` being the objective's renewed state."""
+    config = constants.config
+    learned = eqx.combine(state.model, constants.static), state.nuisance
+    parameters = eqx.filter(learned, eqx.is_inexact_array)
+    descent, opt = optimiser(config).update(gradient, state.opt, parameters)
+    model, nuisance = eqx.apply_updates(learned, jax.tree.map(lambda u: -learning_rate * u, descent))
     average = state.average
     if average is not None:
         average = optax.incremental_update(eqx.filter(model, eqx.is_inexact_array), average, 1 - config.ema)
     arrays = eqx.filter(model, eqx.is_array)
-    moved = FitState(arrays, nuisance, average, opt, inner, state.tunables, state.key, state.step + 1)
-    # A non-finite update is never applied: the state stays that of the last healthy step,
-    # and later steps of the same chunk, whose number no longer matches, leave it alone.
-    healthy = jnp.isfinite(value) & jnp.isfinite(norm) & (state.step == step)
-    kept = jax.tree.map(lambda new, old: jnp.where(healthy, new, old), moved, state)
-    report = {"loss": value, "gradient_norm": norm, "learning_rate": learning_rate, **refreshed, **metrics}
-    return constrain(kept, mesh, split=False), constrain(report, mesh, split=False)
+    return FitState(arrays, nuisance, average, opt, inner, state.tunables, state.key, state.step + 1)
 
 
 @eqx.filter_jit(donate="all-except-first")
