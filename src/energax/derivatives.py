@@ -13,7 +13,9 @@ condition c is bound to a model by `bind`. Both are decided by type: nobody gues
 shape of an output. All functions take ONE event; batches are the caller's `jax.vmap`.
 
 Sources: Hyvärinen (2005) for the Laplacian form of score matching; Hutchinson (1989) for the
-trace estimator; Song & Kingma (2021), "How to train your energy-based models", eq. 8 and 15.
+trace estimator; Song & Kingma (2021), "How to train your energy-based models", eq. 8 and 15;
+Li et al. (2024), "A computational framework for neural network-based variational Monte Carlo
+with forward Laplacian".
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from energax.checks import check_choice, check_integer
-from energax.typing import Condition, Event, Events, Key, Model, Scalar
+from energax.checks import check, check_choice, check_integer
+from energax.tracing import contains_convolution
+from energax.typing import Array, Condition, Event, Events, Float, Key, Model, Scalar
 
 __all__ = [
     "Given",
@@ -38,13 +41,20 @@ __all__ = [
     "hessian_vector_product",
     "hutchinson_laplacian",
     "hutchinson_trace",
+    "jacobian_diagonal",
     "jacobian_trace",
     "laplacian",
     "probe",
     "score",
+    "score_and_product",
+    "score_and_trace",
+    "tree_dot",
 ]
 
 PROBES = ("rademacher", "gaussian", "sphere")
+TRACE_METHODS = ("auto", "forward", "chunked")
+CHUNKED_FROM = 256  # coordinates: beyond, the forward Laplacian's d-fold memory costs more than it saves
+TRACE_CHUNK = 32
 
 
 class Score(eqx.Module):
@@ -58,6 +68,11 @@ class Score(eqx.Module):
     """
 
     field: Callable[..., Event]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one event, if the field says."""
+        return self.field.event_shape  # pyright: ignore[reportFunctionMemberAccess]
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Event:
         """Return the field at one event."""
@@ -83,6 +98,17 @@ class Given(eqx.Module):
         return self.energy(x, self.condition)
 
 
+class GivenLevels(eqx.Module):
+    """A noise-conditional model with the condition held fixed at every level."""
+
+    model: Any
+    condition: Condition
+
+    def at(self, sigma: float | Scalar) -> Model:
+        """Return the model of the σ-smoothed density, the condition held fixed."""
+        return bind(self.model.at(sigma), self.condition)
+
+
 def evaluate(function: Callable[..., Any], x: Event, condition: Condition | None = None) -> Any:
     """Call `function(x)`, or `function(x, condition)` if there is a condition."""
     return function(x) if condition is None else function(x, condition)
@@ -92,6 +118,8 @@ def bind(model: Model, condition: Condition | None) -> Model:
     """Return the model of x alone, the condition held fixed (None binds nothing)."""
     if condition is None:
         return model
+    if hasattr(model, "at"):
+        return GivenLevels(model, condition)
     if isinstance(model, Score):
         return Score(Given(model.field, condition))
     return Given(model, condition)
@@ -131,8 +159,10 @@ def hessian_vector_product(energy: Model, x: Event, v: Event, condition: Conditi
     return jax.jvp(jax.grad(lambda y: evaluate(energy, y, condition)), (x,), (v,))[1]
 
 
-def jacobian_trace(field: Callable[[Event], Event], x: Event, *, chunk: int | None = None) -> Scalar:
-    """Tr ∇f(x) of a vector field, exactly: d Jacobian-vector products.
+def jacobian_diagonal(
+    field: Callable[[Event], Event], x: Event, *, chunk: int | None = None
+) -> Float[Array, " d"]:
+    """diag ∇f(x) of a vector field, exactly: d Jacobian-vector products.
 
     Parameters
     ----------
@@ -156,9 +186,14 @@ def jacobian_trace(field: Callable[[Event], Event], x: Event, *, chunk: int | No
 
     coordinates = jnp.arange(flat.size)
     if chunk is None or chunk >= flat.size:
-        return jax.vmap(diagonal)(coordinates).sum()
-    check_integer("jacobian_trace", "chunk", chunk, at_least=1)
-    return jax.lax.map(jax.checkpoint(diagonal), coordinates, batch_size=chunk).sum()
+        return jax.vmap(diagonal)(coordinates)
+    check_integer("jacobian_diagonal", "chunk", chunk, at_least=1)
+    return jax.lax.map(jax.checkpoint(diagonal), coordinates, batch_size=chunk)
+
+
+def jacobian_trace(field: Callable[[Event], Event], x: Event, *, chunk: int | None = None) -> Scalar:
+    """Tr ∇f(x) of a vector field, exactly (see `jacobian_diagonal`)."""
+    return jacobian_diagonal(field, x, chunk=chunk).sum()
 
 
 def laplacian(
@@ -166,6 +201,48 @@ def laplacian(
 ) -> Scalar:
     """ΔE(x) = tr ∇²E(x) at one event, exactly, forward over reverse (see `jacobian_trace`)."""
     return -jacobian_trace(lambda y: score(energy, y, condition), x, chunk=chunk)
+
+
+def score_and_trace(
+    model: Model, x: Event, condition: Condition | None = None, *, method: str = "auto"
+) -> tuple[Event, Scalar]:
+    """(s(x), tr ∇s(x)) at one event, exactly.
+
+    Parameters
+    ----------
+    model
+        An energy or a `Score`.
+    method
+        "forward": the forward Laplacian (Li et al. 2024), one pass that carries value, Jacobian
+        and Laplacian together; about half the time of nested differentiation, and memory in
+        proportion to d. Energies only, without loops or convolutions inside.
+        "chunked": forward over reverse, `TRACE_CHUNK` coordinates at a time, recomputed in
+        a further reverse pass.
+        "auto": forward for energies of fewer than `CHUNKED_FROM` coordinates without
+        convolutions, else chunked.
+    """
+    check_choice("score_and_trace", "method", method, TRACE_METHODS)
+    flat, unravel = ravel_pytree(x)
+    if method == "auto":
+        small = flat.size < CHUNKED_FROM and not isinstance(model, Score)
+        forward = small and not contains_convolution(model, *((x,) if condition is None else (x, condition)))
+        method = "forward" if forward else "chunked"
+    if method == "chunked":
+        field = lambda y: score(model, y, condition)  # noqa: E731
+        return field(x), jacobian_trace(field, x, chunk=TRACE_CHUNK)
+    check(not isinstance(model, Score), "score_and_trace", "method", "'chunked' for a Score", method)
+    import folx
+
+    # One dense Jacobian: a network mixes all coordinates in its first layer.
+    value = folx.forward_laplacian(lambda y: evaluate(model, unravel(y), condition))(flat)
+    return unravel(-value.jacobian.dense_array.reshape(flat.shape)), -value.laplacian
+
+
+def score_and_product(
+    model: Model, x: Event, v: Event, condition: Condition | None = None
+) -> tuple[Event, Event]:
+    """(s(x), ∇s(x) v) at one event: one Jacobian-vector product of the score."""
+    return jax.jvp(lambda y: score(model, y, condition), (x,), (v,))
 
 
 def probe(distribution: str, like: Event, key: Key) -> Event:

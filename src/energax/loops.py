@@ -9,36 +9,20 @@ same in every run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 
-__all__ = ["compiles_loop", "contains_convolution", "fori"]
+from energax.tracing import contains_convolution
+
+__all__ = ["compiles_loop", "fori"]
 
 
 def compiles_loop(function: Callable[..., Any], *args: Any) -> bool:
     """Whether a loop over `function(*args)` belongs inside a compiled program on this backend."""
     return jax.default_backend() != "cpu" or not contains_convolution(function, *args)
-
-
-def contains_convolution(function: Callable[..., Any], *args: Any) -> bool:
-    """Whether tracing `function(*args)` meets a convolution, at any depth."""
-    closed, *_ = eqx.filter_make_jaxpr(function)(*args)
-    return any(eqn.primitive.name == "conv_general_dilated" for eqn in _equations(closed.jaxpr))
-
-
-def _equations(jaxpr: Any) -> Iterator[Any]:
-    for eqn in jaxpr.eqns:
-        yield eqn
-        for parameter in jax.tree.leaves(eqn.params, is_leaf=_is_jaxpr):
-            if _is_jaxpr(parameter):
-                yield from _equations(getattr(parameter, "jaxpr", parameter))
-
-
-def _is_jaxpr(value: Any) -> bool:
-    return hasattr(value, "eqns")
 
 
 def fori(start: Any, stop: Any, body: Callable[[Any, Any], Any], carry: Any) -> Any:

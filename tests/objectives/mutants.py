@@ -3,8 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from energax.derivatives import score
-from energax.objectives import DenoisingScoreMatching, MultiscaleDenoisingScoreMatching, Smoothed
+from energax.derivatives import probe, score, score_and_product, score_and_trace
+from energax.objectives import (
+    DenoisingScoreMatching,
+    MultiscaleDenoisingScoreMatching,
+    ScoreMatching,
+    SlicedScoreMatching,
+    Smoothed,
+)
 from energax.objectives.denoising import add_noise, squared_norms
 
 
@@ -80,3 +86,49 @@ class PaperTarget(MultiscaleDenoisingScoreMatching):
     @property
     def target(self):
         return Smoothed(self.sigma_0)
+
+
+class PrintedSign(ScoreMatching):
+    """½‖∇E‖² + ΔE, as the tutorial prints it for an energy."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        def one(x):
+            s, trace = score_and_trace(model, x, method="chunked")
+            return 0.5 * s @ s - trace
+
+        return jnp.mean(jax.vmap(one)(batch.x)), {}
+
+
+class TraceOverD(ScoreMatching):
+    """A mean where the trace should be a sum."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        def one(x):
+            s, trace = score_and_trace(model, x, method="chunked")
+            return 0.5 * s @ s + trace / x.size
+
+        return jnp.mean(jax.vmap(one)(batch.x)), {}
+
+
+class UnitSphere(SlicedScoreMatching):
+    """Directions of length one beside the whole ‖s‖²: the trace comes out d times too small."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        def one(x, k):
+            v = probe("sphere", x, k) / x.size**0.5
+            s, product = score_and_product(model, x, v)
+            return 0.5 * s @ s + v @ product
+
+        return jnp.mean(jax.vmap(one)(batch.x, jax.random.split(key, len(batch)))), {}
+
+
+class ProbeReused(SlicedScoreMatching):
+    """One fixed direction for every row and step."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        def one(x):
+            v = jnp.ones_like(x)
+            s, product = score_and_product(model, x, v)
+            return 0.5 * s @ s + v @ product
+
+        return jnp.mean(jax.vmap(one)(batch.x)), {}

@@ -2,23 +2,30 @@
 
 from energax.energies.analytic import Gaussian, GaussianMixture, GeneralizedLogistic, LinearGaussian
 from energax.energies.base import Energy, Normalised
+from energax.energies.bounded import Gamma, TruncatedGaussian
 from energax.energies.composition import Mixture, Sum, Tempered, WithGaussianBase
 from energax.energies.mixer import PatchMixer
 from energax.energies.mlp import MLP
+from energax.energies.noise import NOISE_FEATURES, NoiseConditional, Smoothings
 from energax.energies.resnet import ResNet
 
 __all__ = [
     "MLP",
+    "NOISE_FEATURES",
     "Energy",
+    "Gamma",
     "Gaussian",
     "GaussianMixture",
     "GeneralizedLogistic",
     "LinearGaussian",
     "Mixture",
+    "NoiseConditional",
     "Normalised",
     "PatchMixer",
     "ResNet",
+    "Smoothings",
     "Sum",
     "Tempered",
+    "TruncatedGaussian",
     "WithGaussianBase",
 ]

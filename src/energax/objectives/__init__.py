@@ -2,19 +2,31 @@
 
 from energax.objectives.base import Batch, Chains, Objective, Player
 from energax.objectives.denoising import DenoisingScoreMatching
+from energax.objectives.domains import BoxScoreMatching, NonNegativeScoreMatching, RatioMatching
 from energax.objectives.multiscale import MultiscaleDenoisingScoreMatching
-from energax.objectives.targets import Biased, Density, Ladder, Smoothed, Target
+from energax.objectives.noise_conditional import NoiseConditionalScoreMatching, noise_ladder, noise_step
+from energax.objectives.score_matching import ScoreMatching, SlicedScoreMatching
+from energax.objectives.targets import Biased, Density, Ladder, Smoothed, SmoothedAtEachLevel, Target
 
 __all__ = [
     "Batch",
     "Biased",
+    "BoxScoreMatching",
     "Chains",
     "DenoisingScoreMatching",
     "Density",
     "Ladder",
     "MultiscaleDenoisingScoreMatching",
+    "NoiseConditionalScoreMatching",
+    "NonNegativeScoreMatching",
     "Objective",
     "Player",
+    "RatioMatching",
+    "ScoreMatching",
+    "SlicedScoreMatching",
     "Smoothed",
+    "SmoothedAtEachLevel",
     "Target",
+    "noise_ladder",
+    "noise_step",
 ]

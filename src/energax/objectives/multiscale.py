@@ -12,6 +12,20 @@ paper (ADSM, eq. 5) writes the same loss with temperatures, σ = √T σ₀ and 
 What the minimum is, and why it is the σ₀-smoothed density only approximately, is said in
 `energax.objectives.targets.Ladder`. For one level, L = 2σ² J of (σ₀²/σ²)E, J being the loss
 of `DenoisingScoreMatching`.
+
+The exact objective, equation (*) of the paper's appendix A, weighs each draw (x_i, x̃) by
+
+    w = π_{σ₀}(i | x̃) / π_M(i | x̃),      π_σ(j | x̃) = softmax_j log q_σ(x̃ | x_j),
+                                          π_M(j | x̃) ∝ Σ_k l(σ_k) q_{σ_k}(x̃ | x_j),
+
+j running over the *whole data set*: Σ_j π_M w = 1 at every x̃. (The paper's π_M has no l; with a
+weight that depends on the level, it must, or levels are mixed in the wrong proportion.) Its
+minimum is the σ₀-smoothed density of the data set, the Parzen density. The same minimum with
+less variance has the posterior mean as its target (`weighting="posterior"`),
+
+    ‖Σ_j π_{σ₀}(j | x̃) x_j − x̃ + σ₀² ∇E(x̃)‖².
+
+Normalising over a minibatch instead is the Parzen density of the minibatch: wrong.
 """
 
 from __future__ import annotations
@@ -21,17 +35,20 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.derivatives import score
 from energax.objectives.base import Batch, Objective
 from energax.objectives.denoising import add_noise, squared_norms
-from energax.objectives.targets import Ladder
+from energax.objectives.posterior import importance_weights, posterior_mean
+from energax.objectives.targets import Ladder, Smoothed
 from energax.typing import Array, Float, Key, Metrics, Model, Scalar
 
 __all__ = ["MultiscaleDenoisingScoreMatching"]
 
 SPACINGS = ("geometric", "linear")
+WEIGHTINGS = ("none", "importance", "posterior")
 REPORTED_LEVELS = 16
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -62,6 +79,11 @@ class MultiscaleDenoisingScoreMatching(Objective):
         w of l(σ) = σ^{−w}; 2 in the paper, which gives all levels a loss of one size.
     levels
         K, or None for one level per row of the batch.
+    weighting
+        "none", the paper's approximation; "importance", its exact equation (*); "posterior",
+        the exact objective's twin of lower variance. The last two compare each noisy row with
+        the whole data set, which `init` keeps: the cost of a step grows with rows × data set
+        (and with K, for "importance").
     """
 
     sigma_min: Array
@@ -70,6 +92,7 @@ class MultiscaleDenoisingScoreMatching(Objective):
     weight_power: Array
     spacing: str = eqx.field(static=True)
     levels: int | None = eqx.field(static=True)
+    weighting: str = eqx.field(static=True)
 
     def __init__(
         self,
@@ -80,8 +103,10 @@ class MultiscaleDenoisingScoreMatching(Objective):
         sigma_0: float = 0.1,
         weight_power: float = 2.0,
         levels: int | None = None,
+        weighting: str = "none",
     ):
         owner = "MultiscaleDenoisingScoreMatching"
+        self.weighting = check_choice(owner, "weighting", weighting, WEIGHTINGS)
         check_number(owner, "sigma_min", sigma_min, above=0)
         self.sigma_min = jnp.asarray(sigma_min, jnp.float32)
         self.sigma_max = jnp.asarray(check_number(owner, "sigma_max", sigma_max, at_least=sigma_min))
@@ -121,13 +146,22 @@ class MultiscaleDenoisingScoreMatching(Objective):
         return self._by_group(self.ladder(rows), rows)
 
     @property
-    def target(self) -> Ladder:
-        """The compromise of the levels (of 128 of them if one per row)."""
+    def target(self) -> Ladder | Smoothed:
+        """The compromise of the levels (of 128 of them if one per row); with a weighting, p_σ₀.
+
+        Of the data set, that is: the Parzen density, which tends to p_σ₀ as the data grow.
+        """
+        if self.weighting != "none":
+            return Smoothed(self.sigma_0)
         sigmas = self.ladder(128)
         return Ladder(sigmas, sigmas**-self.weight_power, self.sigma_0)
 
+    def init(self, model: Model, data: Batch, key: Key) -> tuple[Any, Any]:
+        """Keep the data set if the weighting compares with it."""
+        return None, None if self.weighting == "none" else jax.vmap(lambda x: ravel_pytree(x)[0])(data.x)
+
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:
-        """Return the mean over the batch, and by groups of levels as `loss_by_noise`."""
+        """Return the mean over the batch."""
         rows = len(batch)
         whole = self.levels is None or rows % self.levels == 0
         check(whole, "MultiscaleDenoisingScoreMatching", "levels", "a divisor of the batch size", self.levels)
@@ -139,7 +173,20 @@ class MultiscaleDenoisingScoreMatching(Objective):
         def residual(s, z):
             return sigma.reshape(-1, *[1] * (z.ndim - 1)) * z + self.sigma_0**2 * s
 
-        losses = squared_norms(jax.tree.map(residual, s, z)) * sigma**-self.weight_power
+        weight = sigma**-self.weight_power
+        if self.weighting == "posterior":
+            s, flat = (jax.vmap(lambda x: ravel_pytree(x)[0])(a) for a in (s, noisy))
+            mean = posterior_mean(flat, state, self.sigma_0)
+            losses = jnp.sum((flat - mean + self.sigma_0**2 * s) ** 2, axis=1) * weight
+        else:
+            losses = squared_norms(jax.tree.map(residual, s, z)) * weight
+        if self.weighting == "importance":
+            flat = jax.vmap(lambda x: ravel_pytree(x)[0])(noisy)
+            own = sigma**2 * squared_norms(z)
+            ladder = self.ladder(rows)
+            losses *= importance_weights(
+                flat, own, state, self.sigma_0, ladder, ladder**-self.weight_power
+            )
         return jnp.mean(losses), {"loss_by_noise": self._by_group(losses, rows)}
 
     def _by_group(self, values: Float[Array, " n"], rows: int) -> Float[Array, " G"]:

@@ -4,11 +4,12 @@ r"""What the minimum of an objective is: every objective declares one of these, 
     Smoothed(σ)        p_σ = p * N(0, σ²I)
     Ladder(σ_k, l, σ₀) MDSM's compromise between the levels: over all vector fields,
                        σ₀²∇E*(x̃) = −Σ_k l_k p_{σ_k}(x̃) σ_k² ∇log p_{σ_k}(x̃) / Σ_k l_k p_{σ_k}(x̃)
+    SmoothedAtEachLevel(σ_k)  of a noise-conditional model, p_{σ_k} at each level
     Biased(why, order) a stated bias that vanishes at a stated order
 
 Each answers two questions about data whose law is known: which model is optimal for a given
-Gaussian mixture (`optimum`), and, for data N(0, I), which a is optimal within E = ½a‖x‖²
-(`isotropic_precision`). `energax.testing.check_objective` holds the objective to both.
+density that can be smoothed (`optimum`), and, for data N(0, I), which a is optimal within
+E = ½a‖x‖² (`isotropic_precision`). `energax.testing.check_objective` holds the objective to both.
 
 Derivation of the ladder. With x̃ = x + σ_k z the loss is quadratic in g = σ₀²∇E(x̃), so its
 minimum over all fields is the weighted posterior mean of x̃ − x; Tweedie's formula gives
@@ -25,10 +26,10 @@ import jax
 import jax.numpy as jnp
 
 from energax.derivatives import Score, score
-from energax.energies import GaussianMixture
+from energax.energies import GaussianMixture, Smoothings
 from energax.typing import Array, Float, Model
 
-__all__ = ["Biased", "Density", "Ladder", "Smoothed", "Target"]
+__all__ = ["Biased", "Density", "Ladder", "Smoothed", "SmoothedAtEachLevel", "Target"]
 
 
 class Target(eqx.Module):
@@ -93,6 +94,20 @@ class Ladder(Target):
         """Return Σ l σ² / (σ₀² Σ l (1+σ²))."""
         numerator = jnp.sum(self.weights * self.sigmas**2)
         return numerator / jnp.sum(self.weights * (1 + self.sigmas**2)) / self.sigma_0**2
+
+
+class SmoothedAtEachLevel(Target):
+    """At each noise level the density of the data convolved with N(0, σ_k²I)."""
+
+    sigmas: Float[Array, " L"]
+
+    def optimum(self, data: GaussianMixture) -> Model:
+        """Return the exact noise-conditional model."""
+        return Smoothings(data)
+
+    def isotropic_precision(self) -> Array:
+        """Return 1: the optimal factor a of a/(1 + σ_k²) at every level."""
+        return jnp.ones(())
 
 
 class Biased(Target):
