@@ -162,7 +162,7 @@ def hessian_vector_product(energy: Model, x: Event, v: Event, condition: Conditi
 def jacobian_diagonal(
     field: Callable[[Event], Event], x: Event, *, chunk: int | None = None
 ) -> Float[Array, " d"]:
-    """diag ∇f(x) of a vector field, exactly: d Jacobian-vector products.
+    """Diag ∇f(x) of a vector field, exactly: d Jacobian-vector products.
 
     Parameters
     ----------

@@ -340,9 +340,9 @@ def test_demo_is_the_main_job(energax, here, tiny, monkeypatch):
 class Study:
     title, source, cost = "Noise at one level", "appendix B", "2 minutes"
 
-    def run(self, out, quick, progress):
+    def run(self, out, scale, progress):
         progress("working")
-        (out / "table.csv").write_text(f"quick\n{quick}\n")
+        (out / "table.csv").write_text(f"scale\n{scale}\n")
         return out / "table.csv"
 
 
@@ -363,11 +363,11 @@ def test_reproduce_lists_and_runs_studies(energax, studies, here):
         assert status == 0
         for word in ("single-noise", Study.title, Study.source, Study.cost):
             assert word in out
-    status, out, err = energax("reproduce", "single-noise", "--quick")
+    status, out, err = energax("reproduce", "single-noise", "--scale", "smoke")
     assert status == 0
     assert "working" in err
     assert out.splitlines()[-1] == "Open runs/single-noise/table.csv"
-    assert (here / "runs" / "single-noise" / "table.csv").read_text() == "quick\nTrue\n"
+    assert (here / "runs" / "single-noise" / "table.csv").read_text() == "scale\nsmoke\n"
     status, _, err = energax("reproduce", "single-noise")
     assert status == 2
     assert "in use" in err

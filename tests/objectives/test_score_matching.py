@@ -27,7 +27,9 @@ def test_it_leads_to_the_density(objective, key):
     check_objective(objective, key=key)
 
 
-@pytest.mark.parametrize("objective", [ScoreMatching(), SlicedScoreMatching()], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize(
+    "objective", [ScoreMatching(), SlicedScoreMatching()], ids=lambda o: type(o).__name__
+)
 def test_a_field_that_is_no_gradient_is_led_there_too(objective, key):
     check_objective(objective, key=key, as_field=True)
 
@@ -162,9 +164,11 @@ def test_the_control_variate_pays_at_small_noise_and_hurts_at_large(key):
 
     def gradient_spread(objective):
         def slope(k):
-            loss = lambda a: objective.loss(  # noqa: E731
-                lambda y: a * energy(y), None, None, Batch(x[:1]), k
-            )[0]
+            loss = (
+                lambda a: objective.loss(  # noqa: E731
+                    lambda y: a * energy(y), None, None, Batch(x[:1]), k
+                )[0]
+            )
             return jax.grad(loss)(1.0)
 
         return float(jnp.std(jax.vmap(jax.jit(slope))(jax.random.split(key, 20_000))))

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import energax as ex
-from energax.samplers import ClampedLangevin, Langevin, Masked, run
+from energax.samplers import Clamped, Langevin, Masked, run
 from energax.testing import assert_mean
 
 
@@ -15,7 +15,7 @@ def test_the_unknown_coordinate_of_a_gaussian_given_the_other(key):
     n = 64 * 500
     known, mask = jnp.array([a, 0.0]), jnp.array([True, False])
     chains = Masked(jnp.zeros((n, 2)), jnp.tile(known, (n, 1)), jnp.tile(mask, (n, 1)))
-    sampler = ClampedLangevin(Langevin(0.005), sigma_0)
+    sampler = Clamped(Langevin(0.005), Langevin(0.005).noise(sigma_0))
     x = run(sampler, energy, chains, key=key, steps=800).x
     np.testing.assert_array_equal(x[:, 0], a)
     second = x[:, 1].reshape(64, -1)
@@ -29,10 +29,10 @@ def test_known_pixels_are_noised_as_the_temperature_asks(key):
     follow = lambda x: 0.5 * (x[1] - x[0]) ** 2  # noqa: E731
     n = 20_000
     chains = Masked(jnp.zeros((n, 2)), jnp.zeros((n, 2)), jnp.tile(jnp.array([True, False]), (n, 1)))
-    sampler = ClampedLangevin(Langevin(1.0, T), sigma_0)
+    sampler = Clamped(Langevin(1.0, T), Langevin(1.0, T).noise(sigma_0))
     state = run(sampler, follow, chains, key=key, steps=1).x
     # x₂ ← x₂ − (x₂ − x₁) + √(2T) z = x₁ + √(2T) z, x₁ ~ N(0, σ₀² T).
     variance = jnp.square(state[:, 1]).reshape(100, -1).mean(1)
     assert_mean(variance, sigma_0**2 * T + 2 * T, "noise passed on by the known pixel")
-    silent = jnp.square(run(ClampedLangevin(Langevin(1.0, T), 0.0), follow, chains, key=key, steps=1).x[:, 1])
+    silent = jnp.square(run(Clamped(Langevin(1.0, T), 0.0), follow, chains, key=key, steps=1).x[:, 1])
     assert_mean(silent.reshape(100, -1).mean(1), 2 * T, "without it")

@@ -344,14 +344,14 @@ def reproduce(
     *,
     list_: Annotated[bool, Parameter(name="--list", show_default=False)] = False,
     out: Path | None = None,
-    quick: Annotated[bool, Parameter(show_default=False)] = False,
+    scale: Literal["smoke", "cpu", "paper"] = "cpu",
 ) -> int:
     """Reproduce a table or a figure of a paper.
 
     For example:
 
         energax reproduce --list
-        energax reproduce mdsm-single-noise --quick
+        energax reproduce mdsm-single-noise --scale smoke
 
     Parameters
     ----------
@@ -361,12 +361,13 @@ def reproduce(
         List the studies, with their sources and costs.
     out
         The folder to write to, which must not be in use. [default: runs/<name>]
-    quick
-        A small version, which shows that it works rather than what the paper found.
+    scale
+        smoke (under a minute, shows only that it works), cpu (what two cores answer in minutes)
+        or paper (the paper's own data and sizes).
     """
     from energax.cli.study import list_studies, run_study
 
-    return list_studies() if list_ or name is None else run_study(name, out=out, quick=quick)
+    return list_studies() if list_ or name is None else run_study(name, out=out, scale=scale)
 
 
 @command(STUDY)

@@ -21,7 +21,7 @@ def list_studies() -> int:
     return 0
 
 
-def run_study(name: str, *, out: Path | None, quick: bool) -> int:
+def run_study(name: str, *, out: Path | None, scale: str) -> int:
     """Run a study into a folder of its own."""
     from energax.cli.device import prepare
     from energax.papers import STUDIES
@@ -31,6 +31,9 @@ def run_study(name: str, *, out: Path | None, quick: bool) -> int:
     check_free("reproduce", folder)
     prepare()
     folder.mkdir(parents=True, exist_ok=True)
-    path = study.run(folder, quick, lambda text: print(text, file=sys.stderr, flush=True))
+    path = study.run(folder, scale, lambda text: print(text, file=sys.stderr, flush=True))
+    table = folder / "table.md"
+    if table.exists():
+        print(table.read_text(encoding="utf-8"))
     print(f"Open {path}")
     return 0

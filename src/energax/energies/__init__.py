@@ -4,8 +4,8 @@ from energax.energies.analytic import Gaussian, GaussianMixture, GeneralizedLogi
 from energax.energies.base import Energy, Normalised
 from energax.energies.bounded import Gamma, TruncatedGaussian
 from energax.energies.composition import Mixture, Sum, Tempered, WithGaussianBase
-from energax.energies.mixer import PatchMixer
-from energax.energies.mlp import MLP
+from energax.energies.mixer import PatchMixer, PatchMixerField
+from energax.energies.mlp import MLP, MLPField
 from energax.energies.noise import NOISE_FEATURES, NoiseConditional, Smoothings
 from energax.energies.resnet import ResNet
 
@@ -18,10 +18,12 @@ __all__ = [
     "GaussianMixture",
     "GeneralizedLogistic",
     "LinearGaussian",
+    "MLPField",
     "Mixture",
     "NoiseConditional",
     "Normalised",
     "PatchMixer",
+    "PatchMixerField",
     "ResNet",
     "Smoothings",
     "Sum",

@@ -14,8 +14,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check_choice
-from energax.typing import Array, Float, Key, Scalar
+from energax.checks import check, check_choice
+from energax.typing import Array, Condition, Float, Key, Scalar
 
 __all__ = [
     "ACTIVATIONS",
@@ -23,6 +23,7 @@ __all__ = [
     "Conv",
     "LinearHead",
     "QuadraticHead",
+    "condition_vector",
     "he_uniform",
     "linear",
     "make_activation",
@@ -64,6 +65,17 @@ def linear(size_in: int, size_out: int, *, key: Key) -> eqx.nn.Linear:
     """Return a linear layer with `he_uniform` weights and `uniform_init` offsets."""
     layer = eqx.nn.Linear(size_in, size_out, key=key)
     return eqx.tree_at(lambda l: l.weight, layer, he_uniform(key, (size_out, size_in), size_in))
+
+
+def condition_vector(owner: str, size: int, condition: Condition | None) -> Float[Array, " k"]:
+    """Return the condition as a vector of `size` numbers, checked; an empty one if size is 0."""
+    if size == 0:
+        check(condition is None, owner, "condition", "None unless condition_size is set", "one")
+        return jnp.zeros(0)
+    c = jnp.ravel(jnp.asarray(jnp.zeros(0) if condition is None else condition, jnp.float32))
+    got = "none" if condition is None else f"shape {c.shape}"
+    check(c.shape == (size,), owner, "condition", f"a vector of {size} numbers", got)
+    return c
 
 
 class Conv(eqx.Module):

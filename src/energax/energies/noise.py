@@ -79,7 +79,11 @@ class NoiseConditional(eqx.Module):
         size = getattr(network.field if isinstance(network, Score) else network, "condition_size", None)
         enough = size is None or size >= NOISE_FEATURES
         check(
-            enough, "NoiseConditional", "network", f"one with condition_size of {NOISE_FEATURES} or more", size
+            enough,
+            "NoiseConditional",
+            "network",
+            f"one with condition_size of {NOISE_FEATURES} or more",
+            size,
         )
         self.network = network
         self.mean = check_number("NoiseConditional", "mean", mean)

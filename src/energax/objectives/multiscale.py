@@ -184,9 +184,7 @@ class MultiscaleDenoisingScoreMatching(Objective):
             flat = jax.vmap(lambda x: ravel_pytree(x)[0])(noisy)
             own = sigma**2 * squared_norms(z)
             ladder = self.ladder(rows)
-            losses *= importance_weights(
-                flat, own, state, self.sigma_0, ladder, ladder**-self.weight_power
-            )
+            losses *= importance_weights(flat, own, state, self.sigma_0, ladder, ladder**-self.weight_power)
         return jnp.mean(losses), {"loss_by_noise": self._by_group(losses, rows)}
 
     def _by_group(self, values: Float[Array, " n"], rows: int) -> Float[Array, " G"]:

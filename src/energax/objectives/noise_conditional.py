@@ -141,7 +141,9 @@ def _ladder_ratio(d: int) -> float:
     while overlap(high) > BULK and high < 1e6:
         high *= 2
     # In few dimensions levels always overlap: a ratio of two loses nothing.
-    return min(float(scipy.optimize.brentq(lambda g: overlap(g) - BULK, 1.0, high)), 2.0) if high < 1e6 else 2.0
+    return (
+        min(float(scipy.optimize.brentq(lambda g: overlap(g) - BULK, 1.0, high)), 2.0) if high < 1e6 else 2.0
+    )
 
 
 def noise_step(sigmas: ArrayLike, steps_per_level: int) -> float:
@@ -164,7 +166,11 @@ def noise_step(sigmas: ArrayLike, steps_per_level: int) -> float:
     """
     ladder = np.asarray(sigmas, np.float64)
     check(
-        ladder.ndim == 1 and len(ladder) >= 2, "noise_step", "sigmas", "a ladder of two levels or more", ladder.shape
+        ladder.ndim == 1 and len(ladder) >= 2,
+        "noise_step",
+        "sigmas",
+        "a ladder of two levels or more",
+        ladder.shape,
     )
     check_integer("noise_step", "steps_per_level", steps_per_level, at_least=1)
     gamma, T = float(ladder[0] / ladder[1]), steps_per_level

@@ -137,9 +137,7 @@ class SlicedScoreMatching(_ImplicitScoreMatching):
     distribution: str = eqx.field(static=True)
     variance_reduced: bool = eqx.field(static=True)
 
-    def __init__(
-        self, projections: int = 1, distribution: str = "rademacher", variance_reduced: bool = True
-    ):
+    def __init__(self, projections: int = 1, distribution: str = "rademacher", variance_reduced: bool = True):
         owner = "SlicedScoreMatching"
         self.projections = check_integer(owner, "projections", projections, at_least=1)
         self.distribution = check_choice(owner, "distribution", distribution, PROBES)

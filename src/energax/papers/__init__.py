@@ -10,7 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["STUDIES", "Study"]
+__all__ = ["SCALES", "STUDIES", "Study"]
+
+
+SCALES = ("smoke", "cpu", "paper")
 
 
 @dataclass(frozen=True)
@@ -22,13 +25,13 @@ class Study:
     name
         What `energax reproduce` calls it.
     title
-        What it shows.
+        What it asks.
     source
         Paper and place.
     cost
-        How long it takes, and on what, full and quick.
+        What it does at scale "cpu", how long that took on two cores, and what "paper" is.
     module
-        The module of this package whose `run(out, quick, progress)` does it.
+        The module of this package whose `run(scale, progress)` answers with an `Outcome`.
     """
 
     name: str
@@ -37,19 +40,23 @@ class Study:
     cost: str
     module: str
 
-    def run(self, out: Path, quick: bool = False, progress: Callable[[str], None] = print) -> Path:
-        """Run the study into the folder `out` and return the file to look at first.
+    def run(self, out: Path, scale: str = "cpu", progress: Callable[[str], None] = print) -> Path:
+        """Run the study into the folder `out` and return the picture to look at first.
+
+        Beside figure.png stand table.md, with the verdict, and result.json.
 
         Parameters
         ----------
         out
             An existing, empty folder.
-        quick
-            A small version on the bundled digits, in minutes.
+        scale
+            "smoke", under a minute, shows only that it works; "cpu" is what two cores answer in
+            minutes; "paper" has the paper's own settings.
         progress
             Called with a line of text as parts are done.
         """
-        return importlib.import_module(f"energax.papers.{self.module}").run(out, quick, progress)
+        outcome = importlib.import_module(f"energax.papers.{self.module}").run(scale, progress)
+        return importlib.import_module("energax.papers.outcome").write(outcome, out)
 
 
 STUDIES: dict[str, Study] = {
@@ -59,8 +66,8 @@ STUDIES: dict[str, Study] = {
             name="mdsm-single-noise",
             title="Samples of energies trained at one noise level (0.3, 0.6, 1.0) against all levels",
             source="Li, Chen & Sommer (2019), appendix B, figure B.1",
-            cost="as long as four trainings of MNIST; --quick as four of the digits, some minutes",
+            cost="cpu: four trainings of the 8 × 8 digits, some minutes; paper: four of MNIST",
             module="mdsm_single_noise",
-        )
+        ),
     ]
 }

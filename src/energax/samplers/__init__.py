@@ -2,21 +2,36 @@
 
 from energax.samplers import observers, schedules
 from energax.samplers.base import Observer, Run, Sampler, run
-from energax.samplers.inpainting import ClampedLangevin, Masked
+from energax.samplers.diffusion import (
+    ReverseDiffusion,
+    VarianceExploding,
+    VariancePreserving,
+    score_at,
+)
+from energax.samplers.flow import probability_flow_log_prob, probability_flow_sample
+from energax.samplers.inpainting import Clamped, Masked
 from energax.samplers.langevin import Langevin, annealed_langevin, denoising_jump
+from energax.samplers.noise import AnnealedNoiseLangevin
 from energax.samplers.schedules import Schedule
 
 __all__ = [
-    "ClampedLangevin",
+    "AnnealedNoiseLangevin",
+    "Clamped",
     "Langevin",
     "Masked",
     "Observer",
+    "ReverseDiffusion",
     "Run",
     "Sampler",
     "Schedule",
+    "VarianceExploding",
+    "VariancePreserving",
     "annealed_langevin",
     "denoising_jump",
     "observers",
+    "probability_flow_log_prob",
+    "probability_flow_sample",
     "run",
     "schedules",
+    "score_at",
 ]

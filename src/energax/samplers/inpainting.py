@@ -1,8 +1,9 @@
-r"""Langevin dynamics of the unknown part of an event, the known part clamped and noised.
+r"""Dynamics of the unknown part of an event, the known part clamped and noised.
 
-At step i, with temperature T_i, the known coordinates are set to x_known + σ₀√T_i z: the
-noise "appropriate to the sampling temperature" of MDSM §4. (The authors' code takes
-σ₀ T^{1/4}; at equilibrium a coordinate at temperature T carries noise σ₀ T^{1/2}.)
+At step i the known coordinates are set to x_known + n_i z, with the noise that the rest of the
+event carries at that step. Annealing by temperature, n_i = σ₀√T_i: the noise "appropriate to the
+sampling temperature" of MDSM §4. (The authors' code takes σ₀ T^{1/4}; at equilibrium a coordinate
+at temperature T carries noise σ₀ T^{1/2}.) Annealing by noise level, n_i = σ_k (NCSN §4).
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from energax.samplers.base import Sampler
-from energax.samplers.langevin import Langevin
+from energax.samplers.schedules import Schedule, constant
 from energax.typing import Array, Event, Float, Key, Metrics, Model
 
-__all__ = ["ClampedLangevin", "Masked"]
+__all__ = ["Clamped", "Masked"]
 
 
 class Masked(eqx.Module):
@@ -36,40 +37,40 @@ class Masked(eqx.Module):
     mask: Array
 
 
-class ClampedLangevin(Sampler):
-    """Langevin dynamics of x | x_known: known coordinates follow the temperature, not the energy.
+class Clamped(Sampler):
+    """Dynamics of x | x_known: known coordinates follow the noise, not the model.
 
     Parameters
     ----------
-    langevin
-        The dynamics of the unknown coordinates and the schedule of temperatures.
-    sigma_0
-        σ₀ of the energy: known coordinates carry noise σ₀√T.
+    dynamics
+        How the unknown coordinates move; its state must be its position.
+    noise
+        Standard deviation n_i of the noise on known coordinates, a number or a `Schedule`.
     """
 
-    langevin: Langevin
-    sigma_0: Array
+    dynamics: Sampler
+    noise: Schedule
 
-    def __init__(self, langevin: Langevin, sigma_0: float):
-        self.langevin = langevin
-        self.sigma_0 = jnp.asarray(sigma_0, jnp.float32)
+    def __init__(self, dynamics: Sampler, noise: float | Schedule):
+        self.dynamics = dynamics
+        self.noise = noise if isinstance(noise, Schedule) else constant(noise)
 
     @property
     def horizon(self) -> int | None:
-        """Length of the schedule of temperatures."""
-        return self.langevin.horizon
+        """That of the dynamics."""
+        return self.dynamics.horizon
 
     def init(self, model: Model, x: Masked, key: Key) -> Masked:
-        """Return the partly known event itself."""
+        """Return the partly known event itself, once the dynamics agree to the model."""
+        self.dynamics.init(model, x.x, key)
         return x
 
     def step(self, model: Model, state: Masked, key: Key, i: jax.Array) -> tuple[Masked, Metrics]:
         """Return the event after step i."""
         noise_key, step_key = jax.random.split(key)
-        noise = self.sigma_0 * jnp.sqrt(self.langevin.temperature(i))
-        clamped = state.known + noise * jax.random.normal(noise_key, state.known.shape)
+        clamped = state.known + self.noise(i) * jax.random.normal(noise_key, state.known.shape)
         x = jnp.where(state.mask, clamped, state.x)
-        moved, info = self.langevin.step(model, x, step_key, i)
+        moved, info = self.dynamics.step(model, x, step_key, i)
         return Masked(jnp.where(state.mask, x, moved), state.known, state.mask), info
 
     def position(self, state: Masked) -> Event:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from energax.checks import check, check_number
@@ -96,6 +97,10 @@ class Langevin(Sampler):
     def bias_order(self) -> float:
         """One: the invariant law is off by O(η)."""
         return 1.0
+
+    def noise(self, sigma_0: float) -> Schedule:
+        """Return σ₀√T_i, the noise that coordinates of curvature 1/σ₀² carry at each step."""
+        return Schedule(sigma_0 * np.sqrt(np.asarray(self.temperature.values)))
 
     def init(self, model: Model, x: Event, key: Key) -> Event:
         """Return x: a chain's state is its position."""

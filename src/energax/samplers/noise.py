@@ -48,7 +48,11 @@ class AnnealedNoiseLangevin(Sampler):
     denoise: bool = eqx.field(static=True)
 
     def __init__(
-        self, sigmas: ArrayLike, epsilon: float | None = None, steps_per_level: int = 100, denoise: bool = True
+        self,
+        sigmas: ArrayLike,
+        epsilon: float | None = None,
+        steps_per_level: int = 100,
+        denoise: bool = True,
     ):
         owner = "AnnealedNoiseLangevin"
         table = np.atleast_1d(np.asarray(sigmas, np.float32))
@@ -57,7 +61,9 @@ class AnnealedNoiseLangevin(Sampler):
         self.sigmas = jnp.asarray(table)
         self.steps_per_level = check_integer(owner, "steps_per_level", steps_per_level, at_least=1)
         least = float(table[-1])
-        epsilon = default_epsilon(least) if epsilon is None else check_number(owner, "epsilon", epsilon, above=0)
+        epsilon = (
+            default_epsilon(least) if epsilon is None else check_number(owner, "epsilon", epsilon, above=0)
+        )
         check(epsilon < 4 * least**2, owner, "epsilon", f"below 4 σ_L² = {4 * least**2:g}", epsilon)
         self.epsilon = jnp.asarray(epsilon, jnp.float32)
         self.denoise = bool(denoise)

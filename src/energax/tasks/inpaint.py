@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from energax.checks import check, check_array, check_choice
-from energax.samplers import ClampedLangevin, Langevin, Masked, annealed_langevin, run
+from energax.samplers import Clamped, Langevin, Masked, annealed_langevin, run
 from energax.tasks.generate import event_shape_of, jump, warn_of_lost_chains
 from energax.typing import Array, Condition, Key, Model
 
@@ -108,7 +108,7 @@ def inpaint(
     start = jnp.where(mask, truth, center + noise_max * noise)
     chains = Masked(start, jnp.asarray(truth), jnp.asarray(mask))
     dynamics = annealed_langevin(sigma_0=sigma_0, noise_max=noise_max) if sampler is None else sampler
-    clamped = ClampedLangevin(dynamics, sigma_0)
+    clamped = Clamped(dynamics, dynamics.noise(sigma_0))
     final = run(clamped, energy, chains, key=run_key, condition=condition, progress=progress).x
     warn_of_lost_chains(final)
     clean = jump(energy, final, jnp.asarray(sigma_0), condition)
