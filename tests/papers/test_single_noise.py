@@ -5,15 +5,16 @@ import json
 import numpy as np
 
 import energax as ex
-from energax.papers import STUDIES, mdsm_single_noise
+from energax.papers import STUDIES
+from energax.papers.judge import Judge
 
 
 def test_the_judge_tells_digits_from_noise():
     digits = ex.data.digits()
-    judge = mdsm_single_noise._judge(digits)
+    judge = Judge.of(digits)
     assert np.mean(judge.classifier.predict(digits.test) == digits.test_labels) > 0.95
-    real = mdsm_single_noise._verdict(judge, digits.test[:100])
-    noise = mdsm_single_noise._verdict(judge, np.random.default_rng(0).uniform(size=(100, 64)))
+    real = judge.verdict(digits.test[:100])
+    noise = judge.verdict(np.random.default_rng(0).uniform(size=(100, 64)))
     assert real["recognised"] > 0.8
     assert noise["recognised"] == 0
     assert 2.0 < real["entropy"] <= np.log(10)

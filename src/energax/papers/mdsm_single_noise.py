@@ -3,10 +3,8 @@ r"""MDSM appendix B: why one noise level is not enough.
 An energy is trained by denoising score matching at σ = 0.3, 0.6 and 1.0, each alone, and one
 by the multiscale objective. The single ones are sampled as in the paper: start from noise of
 the same level, 1,000 Langevin steps at T = 1, one denoising jump. The paper shows the samples
-(figure B.1); here they are also judged. A sample counts as *recognised* if a classifier fitted to
-the training digits is at least 90 % confident of it, and it lies no farther from its nearest
-training digit than 95 % of held-out digits do (a classifier alone is confident of noise, too). The
-entropy of the recognised classes tells whether all digits are there.
+(figure B.1); here they are also judged. What counts as *recognised* is said in
+`energax.papers.judge`; the entropy of the recognised classes tells whether all digits are there.
 
 The network, data and number of updates are those of the data set's preset, not the paper's
 Res12 and 100,000 updates, which want a GPU.
@@ -15,7 +13,7 @@ Res12 and 100,000 updates, which want a GPU.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -24,6 +22,7 @@ import numpy as np
 from energax import data, energies
 from energax.config import RunConfig, replace
 from energax.objectives import DenoisingScoreMatching, MultiscaleDenoisingScoreMatching
+from energax.papers.judge import Judge
 from energax.papers.outcome import Outcome
 from energax.presets import preset
 from energax.samplers import Langevin, annealed_langevin, schedules
@@ -35,9 +34,7 @@ __all__ = ["run"]
 SIGMAS = (0.3, 0.6, 1.0)
 SAMPLES = 100
 LANGEVIN_STEPS = 1000
-CONFIDENT = 0.9
 SMOKE = {"fit.steps": 50, "energy.width": 32, "sampler.hold": 5, "sampler.anneal": 20, "sampler.cool": 5}
-JUDGED = 6000  # training rows the judge sees
 
 
 def run(scale: str, progress: Callable[[str], None]) -> Outcome:
@@ -47,13 +44,13 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     if scale == "smoke":
         config = replace(config, SMOKE)
     assert dataset.image_shape is not None
-    judge = _judge(dataset)
+    judge = Judge.of(dataset)
     grids = {"test data": dataset.test[:SAMPLES]}
-    results: dict[str, Any] = {"test data": _verdict(judge, grids["test data"])}
+    results: dict[str, Any] = {"test data": judge.verdict(grids["test data"])}
     for sigma in (*SIGMAS, None):
         label = "all levels" if sigma is None else f"σ = {sigma}"
         grids[label], loss = _samples(config, dataset.train, sigma)
-        results[label] = {"final_loss": loss, **_verdict(judge, grids[label])}
+        results[label] = {"final_loss": loss, **judge.verdict(grids[label])}
         found = results[label]
         progress(f"{label}: {found['recognised']:.0%} recognised, class entropy {found['entropy']:.2f} nats")
     rows = [(label, r["recognised"], r["entropy"]) for label, r in results.items()]
@@ -97,42 +94,6 @@ def _samples(config: RunConfig, x: np.ndarray, sigma: float | None) -> tuple[np.
 def _langevin_steps(config: RunConfig) -> int:
     """The paper's 1,000, or as few as a small run anneals."""
     return min(LANGEVIN_STEPS, config.sampler.hold + config.sampler.anneal + config.sampler.cool)
-
-
-class Judge(NamedTuple):
-    """What decides whether a sample is recognised."""
-
-    classifier: Any
-    neighbours: Any
-    reach: float
-
-
-def _judge(dataset: data.Dataset) -> Judge:
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.neighbors import NearestNeighbors
-    from sklearn.svm import SVC
-
-    assert dataset.train_labels is not None
-    rows = _flat(dataset.train[:JUDGED])
-    classifier = CalibratedClassifierCV(SVC(C=10.0), ensemble=False, cv=3)  # pyright: ignore[reportArgumentType]
-    classifier.fit(rows, dataset.train_labels[:JUDGED])
-    neighbours = NearestNeighbors(n_neighbors=1).fit(rows)
-    distance, _ = neighbours.kneighbors(_flat(dataset.test[:1000]))
-    return Judge(classifier, neighbours, float(np.quantile(distance, 0.95)))
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    return np.clip(x, 0, 1).reshape(len(x), -1)
-
-
-def _verdict(judge: Judge, samples: np.ndarray) -> dict[str, float]:
-    rows = _flat(samples)
-    probability = judge.classifier.predict_proba(rows)
-    distance, _ = judge.neighbours.kneighbors(rows)
-    recognised = (probability.max(1) >= CONFIDENT) & (distance[:, 0] <= judge.reach)
-    share = np.bincount(probability.argmax(1)[recognised], minlength=10) / max(recognised.sum(), 1)
-    entropy = -np.sum(share[share > 0] * np.log(share[share > 0]))
-    return {"recognised": float(recognised.mean()), "entropy": float(entropy)}
 
 
 def _draw(grids: dict[str, np.ndarray], results: dict[str, Any], shape: tuple[int, ...]) -> Any:
