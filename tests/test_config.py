@@ -35,11 +35,12 @@ def test_strings_nested_and_dotted_changes_are_one():
 
 def test_changing_the_energy_or_objective_brings_its_own_options():
     config = replace(
-        RunConfig(), {"energy.layers": 6, "energy": "resnet", "objective": "dsm", "objective.sigma": 1}
+        RunConfig(), {"energy.layers": 6, "energy": "resnet", "objective": "denoising", "objective.sigma": 1}
     )
     assert config.energy_options == ResNetOptions(layers=6)
     assert config.objective_options == DSMOptions(sigma=1.0)
-    assert replace(config, {"objective": "mdsm", "objective.levels": "None"}).objective_options.levels is None
+    changed = replace(config, {"objective": "multiscale", "objective.levels": "None"})
+    assert changed.objective_options.levels is None
 
 
 @pytest.mark.parametrize(

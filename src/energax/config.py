@@ -20,14 +20,22 @@ from energax.checks import check, check_choice, check_integer, check_number
 __all__ = [
     "ENERGIES",
     "OBJECTIVES",
+    "BoxOptions",
     "DSMOptions",
     "FitConfig",
     "MDSMOptions",
+    "MLPFieldOptions",
     "MLPOptions",
+    "NoiseConditionalOptions",
+    "NonNegativeOptions",
+    "PatchMixerFieldOptions",
     "PatchMixerOptions",
+    "RatioOptions",
     "ResNetOptions",
     "RunConfig",
     "SamplerConfig",
+    "ScoreMatchingOptions",
+    "SlicedOptions",
     "from_dict",
     "replace",
     "to_dict",
@@ -121,6 +129,15 @@ class MLPOptions:
 
 
 @dataclass(frozen=True)
+class MLPFieldOptions:
+    """Options of `energies.MLPField`."""
+
+    width: int = 512
+    depth: int = 4
+    activation: str = "silu"
+
+
+@dataclass(frozen=True)
 class PatchMixerOptions:
     """Options of `energies.PatchMixer`."""
 
@@ -130,6 +147,17 @@ class PatchMixerOptions:
     depth: int = 4
     expansion: int = 2
     head: Literal["quadratic", "linear"] = "quadratic"
+    activation: str = "silu"
+
+
+@dataclass(frozen=True)
+class PatchMixerFieldOptions:
+    """Options of `energies.PatchMixerField`."""
+
+    patch: int = 4
+    width: int = 128
+    depth: int = 4
+    expansion: int = 2
     activation: str = "silu"
 
 
@@ -148,6 +176,7 @@ class DSMOptions:
     """Options of `objectives.DenoisingScoreMatching`."""
 
     sigma: float = 0.3
+    control_variate: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,24 +189,91 @@ class MDSMOptions:
     sigma_0: float = 0.1
     weight_power: float = 2.0
     levels: int | None = None
+    weighting: Literal["none", "importance", "posterior"] = "none"
 
 
-ENERGIES: dict[str, type] = {"mlp": MLPOptions, "mixer": PatchMixerOptions, "resnet": ResNetOptions}
-OBJECTIVES: dict[str, type] = {"mdsm": MDSMOptions, "dsm": DSMOptions}
+@dataclass(frozen=True)
+class NoiseConditionalOptions:
+    """Options of `objectives.NoiseConditionalScoreMatching`.
+
+    Where sigma_max or levels is null, `objectives.noise_ladder` chooses it from the data.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float | None = None
+    levels: int | None = None
+    weight_power: float = 2.0
+
+
+@dataclass(frozen=True)
+class ScoreMatchingOptions:
+    """Options of `objectives.ScoreMatching`."""
+
+    method: Literal["auto", "forward", "chunked"] = "auto"
+    curvature_penalty: float = 0.0
+
+
+@dataclass(frozen=True)
+class SlicedOptions:
+    """Options of `objectives.SlicedScoreMatching`."""
+
+    projections: int = 1
+    distribution: Literal["rademacher", "gaussian", "sphere"] = "rademacher"
+    variance_reduced: bool = True
+
+
+@dataclass(frozen=True)
+class NonNegativeOptions:
+    """`objectives.NonNegativeScoreMatching` has none."""
+
+
+@dataclass(frozen=True)
+class BoxOptions:
+    """Options of `objectives.BoxScoreMatching`."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class RatioOptions:
+    """`objectives.RatioMatching` has none."""
+
+
+ENERGIES: dict[str, type] = {
+    "mlp": MLPOptions,
+    "mixer": PatchMixerOptions,
+    "resnet": ResNetOptions,
+    "mlp-field": MLPFieldOptions,
+    "mixer-field": PatchMixerFieldOptions,
+}
+OBJECTIVES: dict[str, type] = {
+    "multiscale": MDSMOptions,
+    "denoising": DSMOptions,
+    "noise-conditional": NoiseConditionalOptions,
+    "score-matching": ScoreMatchingOptions,
+    "sliced": SlicedOptions,
+    "non-negative": NonNegativeOptions,
+    "box": BoxOptions,
+    "ratio": RatioOptions,
+}
 
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How the annealed Langevin sampler runs; see `samplers.annealed_langevin`.
+    """How samples are drawn; `tasks.way` says what each objective makes of it.
 
     Parameters
     ----------
     noise_max
-        √T σ₀ at the start, in the units the model sees.
+        Standard deviation of the noise that chains start from, in the units the model sees
+        (√T σ₀ of an anneal). A noise-conditional model starts from its own largest level.
     epsilon
-        Step in units of σ₀: the paper's 0.02 at σ₀ = 0.1.
+        Step in units of σ₀: the paper's 0.02 at σ₀ = 0.1. Of a noise-conditional model in units
+        of each level; where the objective has no noise, in the units the model sees.
     hold, anneal, cool
-        Steps at the first temperature, of the geometric anneal to 1, and from 1 to 0.
+        Steps at the first temperature, of the geometric anneal to 1, and from 1 to 0; where
+        there is no anneal, their sum is the number of steps.
     """
 
     noise_max: float = 1.0
@@ -213,7 +309,7 @@ class RunConfig:
     preprocess: str = "auto"
     energy: str = "mlp"
     energy_options: Any = field(default_factory=MLPOptions)
-    objective: str = "mdsm"
+    objective: str = "multiscale"
     objective_options: Any = field(default_factory=MDSMOptions)
     fit: FitConfig = field(default_factory=FitConfig)
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
@@ -306,6 +402,10 @@ def _typed(owner: type, name: str, value: Any) -> Any:
         check(isinstance(value, str), "configuration", name, "a string", repr(value))
         return value
     parsed = value
+    if bool in options:
+        parsed = {"true": True, "false": False}.get(value.lower()) if isinstance(value, str) else value
+        check(isinstance(parsed, bool), "configuration", name, "true or false", repr(value))
+        return parsed
     if isinstance(value, str):
         try:
             parsed = json.loads(value.lower())

@@ -44,7 +44,7 @@ def table():
 @pytest.fixture(scope="session")
 def table_arguments(table):
     data, mean, cov = table
-    config = replace(RunConfig(data=HOSTILE), {"objective": "dsm", **QUICK})
+    config = replace(RunConfig(data=HOSTILE), {"objective": "denoising", **QUICK})
     return {
         "config": config,
         "model": Smooth(mean, cov, config.objective_options.sigma),

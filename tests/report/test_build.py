@@ -112,7 +112,7 @@ def test_heading_says_what_and_how_good(reports):
     assert "3 s" in text
     assert "1 at the end, 1.5 on held-out rows" in text
     assert "level with it" in text or "level elsewhere" in text
-    assert '"objective": "dsm"' in text
+    assert '"objective": "denoising"' in text
 
 
 def test_progress_is_told(image_report):

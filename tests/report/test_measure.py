@@ -27,9 +27,10 @@ def quiet(text):
 
 def one_level(sigma, steps=30):
     """Return the protocol of a single-level model, denoising at that level alone."""
-    way = m.protocol(replace(RunConfig(), {"objective": "dsm", "objective.sigma": sigma}))
+    way = m.protocol(replace(RunConfig(), {"objective": "denoising", "objective.sigma": sigma}))
     sampler = Langevin.mdsm(0.5 * sigma, schedules.constant(1.0, steps))
-    return dataclasses.replace(way, sampler=sampler, sigmas=np.array([sigma]), shown=np.array([sigma]))
+    used = dataclasses.replace(way.way, sampler=sampler)
+    return dataclasses.replace(way, way=used, sigmas=np.array([sigma]), shown=np.array([sigma]))
 
 
 # ---- protocol and units ----------------------------------------------------------------------
@@ -43,7 +44,7 @@ def test_protocol_follows_the_objective():
     np.testing.assert_allclose(way.temperatures[0], (1.0 / 0.2) ** 2)
     assert len(way.temperatures) == 2700
 
-    way = m.protocol(replace(RunConfig(), {"objective": "dsm", "objective.sigma": 0.6}))
+    way = m.protocol(replace(RunConfig(), {"objective": "denoising", "objective.sigma": 0.6}))
     assert way.sigma_0 == way.noise_max == 0.6
     assert set(way.temperatures) == {1.0}
 
@@ -246,7 +247,9 @@ def test_records_without_a_finite_loss_are_left_out():
         {"step": 3, "loss": None},
         {"step": 4},
     ]
-    found = m.training(replace(RunConfig(), {"objective": "dsm"}), history, Wiener.of_rows(np.zeros((2, 2))))
+    found = m.training(
+        replace(RunConfig(), {"objective": "denoising"}), history, Wiener.of_rows(np.zeros((2, 2)))
+    )
     assert found.steps.tolist() == [1]
     assert found.loss.tolist() == [2]
     assert len(found.levels) == len(found.validation) == 0
@@ -285,7 +288,6 @@ def test_levels_that_do_not_fit_the_records_are_refused():
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"model": Score(lambda x: -x)}, "an energy"),
         ({"model": Gaussian(np.zeros(2), np.eye(2))}, r"events \(3,\)"),
         ({"seed": -1}, "seed"),
     ],

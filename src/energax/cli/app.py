@@ -114,6 +114,8 @@ def train(
 
         energax train digits --out runs/digits
         energax train table.csv --steps 2000 --learning-rate 5e-4
+        energax train two-moons --objective score-matching
+        energax train digits --objective noise-conditional --energy mlp-field
         energax train digits --set energy.width=256 --set sampler.hold=300 --dry-run
         energax train images/ --energy resnet --preprocess unit,pad:2,flip
         energax train --resume runs/digits
@@ -132,10 +134,16 @@ def train(
     resume
         Continue the run in this folder, with its own configuration and the same data.
     objective
-        mdsm (multiscale denoising score matching) or dsm (one noise level). [default: mdsm]
+        multiscale: one energy for a ladder of noise levels; samples, denoises, inpaints.
+        noise-conditional: one model per level (NCSN); its ladder is chosen from the data.
+        denoising: one noise level; the density of data plus that noise.
+        score-matching: the density itself, exactly; up to some hundred dimensions.
+        sliced: the density itself on random directions; any dimension.
+        non-negative: the density of data ≥ 0. box: of data within [low, high].
+        ratio: the probabilities of bits. [default: multiscale]
     energy
-        mlp (anything), mixer (images, fast on a CPU) or resnet (images, on a GPU).
-        [default: the preset's]
+        mlp (anything), mixer (images, fast on a CPU), resnet (images, on a GPU); mlp-field and
+        mixer-field are scores that need not be a gradient. [default: the preset's]
     steps
         Updates in all. [default: the preset's]
     batch_size
@@ -240,24 +248,30 @@ def sample(
 
 
 @command(USE)
-def denoise(run: Run, file: str, /, *, out: Path | None = None) -> int:
+def denoise(run: Run, file: str, /, *, sigma: float | None = None, out: Path | None = None) -> int:
     """Remove noise in one step, without being told how much there is.
+
+    A noise-conditional model is told, with --sigma.
 
     For example:
 
         energax denoise runs/digits noisy.npy
+        energax denoise runs/ncsn noisy.npy --sigma 0.3
 
     Parameters
     ----------
     file
         Rows in the data's own units: .npy, .npz, .csv or .parquet; images flat or (n, h, w, c).
+    sigma
+        Standard deviation of the noise, in the units the model sees; for noise-conditional
+        models, and only for them.
     out
         The .npy file to write; for images a .png of the same name shows before and after.
         [default: denoised.npy beside FILE]
     """
     from energax.cli.use import denoise
 
-    return denoise(run, file, out=out)
+    return denoise(run, file, sigma=sigma, out=out)
 
 
 @command(USE)

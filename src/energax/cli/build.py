@@ -1,4 +1,4 @@
-"""From a configuration and data to the objects it names: pipeline, energy, objective, sampler."""
+"""From a configuration and data to the objects it names: pipeline, energy, objective."""
 
 from __future__ import annotations
 
@@ -12,20 +12,35 @@ import jax.numpy as jnp
 import numpy as np
 
 from energax import energies, objectives
-from energax.checks import check, check_integer
-from energax.config import DSMOptions, RunConfig
+from energax.checks import check
+from energax.config import RunConfig, replace
 from energax.data import Dataset, Pipeline, Reshape, preprocessing
-from energax.samplers import Langevin, annealed_langevin
+from energax.derivatives import Score
+from energax.tasks import way
 from energax.typing import Array
 
-__all__ = ["Parts", "build", "make_sampler", "parameters", "sigma_0"]
+__all__ = ["Parts", "build", "parameters"]
 
-ENERGY_CLASSES = {"mlp": energies.MLP, "mixer": energies.PatchMixer, "resnet": energies.ResNet}
-OBJECTIVE_CLASSES = {
-    "mdsm": objectives.MultiscaleDenoisingScoreMatching,
-    "dsm": objectives.DenoisingScoreMatching,
+ENERGY_CLASSES = {
+    "mlp": energies.MLP,
+    "mixer": energies.PatchMixer,
+    "resnet": energies.ResNet,
+    "mlp-field": energies.MLPField,
+    "mixer-field": energies.PatchMixerField,
 }
-IMAGES_ONLY = ("mixer", "resnet")
+OBJECTIVE_CLASSES = {
+    "multiscale": objectives.MultiscaleDenoisingScoreMatching,
+    "denoising": objectives.DenoisingScoreMatching,
+    "noise-conditional": objectives.NoiseConditionalScoreMatching,
+    "score-matching": objectives.ScoreMatching,
+    "sliced": objectives.SlicedScoreMatching,
+    "non-negative": objectives.NonNegativeScoreMatching,
+    "box": objectives.BoxScoreMatching,
+    "ratio": objectives.RatioMatching,
+}
+IMAGES_ONLY = ("mixer", "resnet", "mixer-field")
+FIELDS = ("mlp-field", "mixer-field")
+CONDITIONED = ("mlp", "mixer", "mlp-field", "mixer-field")
 
 
 class Parts(NamedTuple):
@@ -69,16 +84,16 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
     """
     pipeline, shape = _pipeline(config, dataset)
     energy_key, fit_key = jax.random.split(jax.random.key(config.seed))
-    options = dataclasses.asdict(config.energy_options)
-    energy = ENERGY_CLASSES[config.energy](shape, **options, key=energy_key)
+    seen = np.asarray(jax.jit(jax.vmap(pipeline.forward))(dataset.train[:1000]))
+    center = float(seen.mean())
+    config = _with_ladder(config, seen)
+    energy = _model(config, shape, center, float(seen.std()), energy_key)
     objective = OBJECTIVE_CLASSES[config.objective](**dataclasses.asdict(config.objective_options))
 
     devices, batch = jax.device_count(), config.fit.batch_size
     check(batch % devices == 0, "fit", "batch_size", f"a multiple of the {devices} devices", batch)
-    make_sampler(config)
+    way(config)
     _trace(objective, energy, batch, shape)
-    seen = np.asarray(jax.jit(jax.vmap(pipeline.forward))(dataset.train[:1000]))
-    center = float(seen.mean())
     reach = float(np.abs(seen - center).max())
     return Parts(config, dataset, pipeline, energy, objective, fit_key, center, reach)
 
@@ -103,37 +118,47 @@ def _pipeline(config: RunConfig, dataset: Dataset) -> tuple[Pipeline, tuple[int,
     return pipeline, tuple(shape)
 
 
+def _with_ladder(config: RunConfig, seen: np.ndarray) -> RunConfig:
+    """Return the configuration with the noise levels that were left to the data filled in."""
+    options = config.objective_options
+    if config.objective != "noise-conditional" or None not in (options.sigma_max, options.levels):
+        return config
+    proposed = objectives.noise_ladder(seen, sigma_min=options.sigma_min)
+    top = float(proposed[0]) if options.sigma_max is None else options.sigma_max
+    ratio = float(proposed[0] / proposed[1])
+    check(top > options.sigma_min, "train", "objective.sigma_max", "above objective.sigma_min", top)
+    count = 1 + math.ceil(math.log(top / options.sigma_min) / math.log(ratio))
+    chosen = {"objective.sigma_max": round(top, 4), "objective.levels": options.levels or count}
+    return replace(config, chosen)
+
+
+def _model(config: RunConfig, shape: tuple[int, ...], center: float, scale: float, key: Array) -> Any:
+    """Return the network with its initial weights, as the objective needs it."""
+    options = dataclasses.asdict(config.energy_options)
+    told = config.objective == "noise-conditional"
+    if told:
+        allowed = f"one that takes a condition, {', '.join(CONDITIONED)}, for a noise-conditional objective"
+        check(config.energy in CONDITIONED, "train", "--energy", allowed, config.energy)
+        options["condition_size"] = energies.NOISE_FEATURES
+    if config.energy in FIELDS:
+        allowed = f"an energy (mlp, mixer or resnet) for the objective {config.objective}"
+        check(config.objective != "ratio", "train", "--energy", allowed, config.energy)
+    network = ENERGY_CLASSES[config.energy](shape, **options, key=key)
+    model = Score(network) if config.energy in FIELDS else network
+    return energies.NoiseConditional(model, mean=center, scale=max(scale, 1e-3)) if told else model
+
+
 def _trace(objective: Any, energy: Any, batch: int, shape: tuple[int, ...]) -> None:
     """Trace one loss, so that what only the loss can find wrong is found before a folder is made."""
 
-    def once(energy, key):
-        rows = objectives.Batch(jnp.zeros((batch, *shape)))
-        return objective.loss(energy, *objective.init(energy, rows, key), rows, key)[0]
+    def once(energy, rows, key):
+        batch_ = objectives.Batch(rows)
+        return objective.loss(energy, *objective.init(energy, batch_, key), batch_, key)[0]
 
-    eqx.filter_eval_shape(once, energy, jax.random.key(0))
+    rows = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
+    eqx.filter_eval_shape(once, energy, rows, jax.random.key(0))
 
 
 def parameters(energy: Any) -> int:
     """Return how many numbers are learned."""
     return sum(a.size for a in jax.tree.leaves(eqx.filter(energy, eqx.is_inexact_array)))
-
-
-def sigma_0(config: RunConfig) -> float:
-    """Return the unit of the energy: σ₀ of a ladder, σ itself of a single level."""
-    options = config.objective_options
-    return options.sigma if isinstance(options, DSMOptions) else options.sigma_0
-
-
-def make_sampler(config: RunConfig) -> Langevin:
-    """Return the annealed Langevin dynamics of the configuration."""
-    unit, settings = sigma_0(config), config.sampler
-    for name in ("hold", "anneal", "cool"):
-        check_integer("sampler", name, getattr(settings, name), at_least=1)
-    return annealed_langevin(
-        sigma_0=unit,
-        noise_max=settings.noise_max,
-        epsilon=settings.epsilon * unit,
-        hold=settings.hold,
-        anneal=settings.anneal,
-        cool=settings.cool,
-    )

@@ -43,7 +43,7 @@ def demo(out: Path | None) -> int:
     print(
         f"\n3 of 6: denoising held-out digits with noise of {NOISE}, which the model is not told", flush=True
     )
-    denoise(run, str(run / "noisy.npy"), out=None)
+    denoise(run, str(run / "noisy.npy"), sigma=None, out=None)
 
     print("\n4 of 6: inpainting the left half of held-out digits", flush=True)
     inpaint(run, str(run / "images.npy"), mask="left", seed=0, out=None)

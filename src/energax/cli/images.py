@@ -84,24 +84,24 @@ def draw_clouds(path: Path, samples: np.ndarray, held_out: np.ndarray | None, co
     _save(path, figure)
 
 
-def draw_strip(path: Path, above: np.ndarray, below: np.ndarray, titles: Sequence[str]) -> None:
-    """Draw points over time: positions above, denoised in one step below.
+def draw_strip(path: Path, strips: Sequence[np.ndarray], titles: Sequence[str]) -> None:
+    """Draw points over time: positions above and, if given, denoised in one step below.
 
     Parameters
     ----------
     path
         The PNG file.
-    above, below
-        Shape (times, n, d); the first two coordinates are shown.
+    strips
+        One or two arrays of shape (times, n, d); the first two coordinates are shown.
     titles
         One per time.
     """
-    times = len(above)
-    figure = _figure(1.7 * times, 3.8)
-    axes = figure.subplots(2, times, squeeze=False)
-    last = below[-1][:, : min(2, below.shape[-1])]
+    times = len(strips[0])
+    figure = _figure(1.7 * times, 1.9 * len(strips))
+    axes = figure.subplots(len(strips), times, squeeze=False)
+    last = strips[-1][-1][:, :2]
     middle, reach = np.median(last, axis=0), 1.2 * np.abs(last - np.median(last, axis=0)).max(axis=0) + 1e-6
-    for row, clouds in enumerate((above, below)):
+    for row, clouds in enumerate(strips):
         for j, cloud in enumerate(clouds):
             axis = axes[row, j]
             y = cloud[:, 1] if cloud.shape[1] > 1 else np.linspace(-1, 1, len(cloud))
@@ -113,8 +113,8 @@ def draw_strip(path: Path, above: np.ndarray, below: np.ndarray, titles: Sequenc
             axis.set_yticks([])
             if row == 0:
                 axis.set_title(titles[j], fontsize="small")
-    axes[0, 0].set_ylabel("chains")
-    axes[1, 0].set_ylabel("denoised")
+    for axis, label in zip(axes[:, 0], ("chains", "denoised"), strict=False):
+        axis.set_ylabel(label)
     _save(path, figure)
 
 

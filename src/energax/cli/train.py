@@ -64,6 +64,7 @@ def train_run(
     from energax.cli.build import build, parameters
 
     parts = build(config, dataset)
+    config = parts.config
     print(describe(config), flush=True)
     rows = " and ".join(
         f"{len(r):,} {what}" for r, what in ((dataset.train, "to train on"), (dataset.test, "held out"))
@@ -188,13 +189,11 @@ def _interrupted(run: RunFolder, steps: int | None) -> str:
 
 
 def _save(run: RunFolder, parts: Any, energy: Any, steps: int) -> None:
-    from energax.cli.build import sigma_0
     from energax.training.modelfile import save
 
     about = {
         "config": to_dict(parts.config),
         "steps": steps,
-        "sigma_0": sigma_0(parts.config),
         "center": parts.center,
         "reach": parts.reach,
         "data": _data_facts(parts.dataset),

@@ -15,18 +15,17 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from energax import tasks
 from energax.checks import InputError, check, check_integer
-from energax.cli.build import make_sampler
 from energax.cli.device import prepare
 from energax.cli.images import draw_clouds, draw_strip, draw_trace, save_grid, to_pixels
 from energax.cli.run_folder import RunFolder, write_whole
 from energax.config import RunConfig, from_dict, replace
 from energax.data import read_table
-from energax.samplers import Langevin, observers
+from energax.samplers import Observer, Run, observers
+from energax.tasks import Way, way
 from energax.tasks.rows import map_rows
 from energax.training.log import read_metrics
 from energax.training.progress import ProgressBar
@@ -91,8 +90,8 @@ class Trained:
         self.energy, self.pipeline, self.about = file.model, file.preprocessing, file.about
         try:
             self.config: RunConfig = from_dict(self.about["config"])
-            self.sigma_0, self.center = float(self.about["sigma_0"]), float(self.about["center"])
-            self.bound = LOST * (float(self.about["reach"]) + self.config.sampler.noise_max)
+            self.way, self.center = way(self.config), float(self.about["center"])
+            self.bound = LOST * (float(self.about["reach"]) + self.way.start)
             facts = self.about["data"]
             self.kind, self.event = facts["kind"], tuple(facts["event_shape"])
             self.image = None if facts["image_shape"] is None else tuple(facts["image_shape"])
@@ -137,10 +136,25 @@ class Trained:
         # Written so that NaN compares as lost.
         return np.abs(z - self.center).reshape(len(z), -1).max(axis=1) <= self.bound
 
+    @property
+    def unit(self) -> float:
+        """σ₀, or the refusal of a model that knows nothing of noise."""
+        objective = self.config.objective
+        allowed = "a run of an objective that knows of noise (multiscale, denoising, noise-conditional)"
+        check(self.way.sigma_0 is not None, self.command, "RUN", allowed, objective)
+        assert self.way.sigma_0 is not None
+        return self.way.sigma_0
+
     def score(self, x: np.ndarray) -> np.ndarray:
-        """Return E(f(x)) − log|det ∂f/∂x|, the energy of x in its own units."""
+        """Return E(f(x)) − log|det ∂f/∂x|, the energy of x in its own units.
+
+        Of a noise-conditional energy, that of its smallest level.
+        """
+        energy = self.way.energy(self.energy)
+        check(energy is not None, self.command, "RUN", "a run of an energy", "a vector field, which has none")
+        assert energy is not None
         volume = map_rows(lambda chunk: _log_det(self.pipeline, chunk), x)
-        return tasks.score(self.energy, self.to_model(x)) - volume
+        return tasks.score(energy, self.to_model(x)) - volume
 
 
 def sample(run: Path, *, n: int, seed: int, changes: Mapping[str, Any], out: Path | None) -> int:
@@ -148,12 +162,13 @@ def sample(run: Path, *, n: int, seed: int, changes: Mapping[str, Any], out: Pat
     check_integer("sample", "-n", n, at_least=1)
     check_integer("sample", "--seed", seed, at_least=0)
     trained = Trained(run, "sample")
-    sampler = make_sampler(replace(trained.config, changes))
+    trained.way = way(replace(trained.config, changes))
     folder = _folder(out, run)
-    samples, table = _draw(trained, sampler, n, seed)
+    samples, table = _draw(trained, n, seed)
     write_whole(folder / "samples.npz", lambda path: np.savez_compressed(path, samples=samples))
-    _write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
-    draw_trace(folder / "energy.png", table)
+    if "mean_energy" in table:
+        _write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
+        draw_trace(folder / "energy.png", table)
     if trained.image is not None:
         pixels = trained.pixels(samples[:256])
         columns = int(np.ceil(np.sqrt(len(pixels))))
@@ -163,27 +178,36 @@ def sample(run: Path, *, n: int, seed: int, changes: Mapping[str, Any], out: Pat
         draw_clouds(folder / "samples.png", flat[:5000], _held_out(trained), trained.columns)
         if trained.kind == "table":
             _write_csv(folder / "samples.csv", trained.columns, flat)
-    _draw_strip(folder / "annealing.png", trained, sampler, n, seed)
+    _draw_strip(folder / "annealing.png", trained, n, seed)
     print(f"{len(samples)} samples in {folder / 'samples.npz'}, shown in {folder / 'samples.png'}")
     return 0
 
 
-def _draw(trained: Trained, sampler: Langevin, n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return samples in the data's units, and mean energy and temperature on the way."""
-    assert sampler.horizon is not None
-    with _sampling(sampler.horizon, "sampling") as progress:
-        drawn = tasks.anneal(
+def _anneal(trained: Trained, n: int, seed: int, label: str, seen: dict[str, Observer], every: int) -> Run:
+    """Draw n samples the model's way, with a bar."""
+    the_way = trained.way
+    with _sampling(the_way.horizon, label) as progress:
+        return tasks.anneal(
             trained.energy,
             n,
             key=jax.random.key(seed),
-            sigma_0=trained.sigma_0,
-            noise_max=trained.config.sampler.noise_max,
-            sampler=sampler,
+            sigma_0=the_way.sigma_0 or 0.0,
+            noise_max=the_way.start,
+            sampler=the_way.sampler,
             center=trained.center,
-            observers={"energy": observers.energy},
-            every=max(1, sampler.horizon // RECORDS),
+            final_jump=the_way.sigma_0 is not None and not the_way.told,
+            observers=seen,
+            every=every,
             progress=progress,
         )
+
+
+def _draw(trained: Trained, n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return samples in the data's units, and what was annealed and the mean energy on the way."""
+    the_way = trained.way
+    has_energy = not the_way.told and the_way.energy(trained.energy) is not None
+    seen: dict[str, Observer] = {"energy": observers.energy} if has_energy else {}
+    drawn = _anneal(trained, n, seed, "sampling", seen, max(1, the_way.horizon // RECORDS))
     z = np.asarray(drawn.x)
     kept = trained.stayed(z)
     lost = n - int(kept.sum())
@@ -193,45 +217,41 @@ def _draw(trained: Trained, sampler: Langevin, n: int, seed: int) -> tuple[np.nd
     )
     if lost:
         print(f"note: {lost} of {n} chains left all bounds and are left out; {hint}", file=sys.stderr)
-    z, energies = z[kept], drawn.observed["energy"][:, kept]
-    table = {
-        "step": drawn.steps,
-        "temperature": np.asarray(jax.vmap(sampler.temperature)(jnp.asarray(drawn.steps))),
-        "mean_energy": energies.mean(axis=1),
-    }
-    return trained.to_data(z), table
+    table = {"step": drawn.steps, **_annealed(the_way, drawn.steps)}
+    if has_energy:
+        table["mean_energy"] = drawn.observed["energy"][:, kept].mean(axis=1)
+    return trained.to_data(z[kept]), table
 
 
-def _draw_strip(path: Path, trained: Trained, sampler: Langevin, n: int, seed: int) -> None:
+def _annealed(the_way: Way, steps: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the temperature or noise level at some steps."""
+    name, values = the_way.schedule
+    return {name: values[np.minimum(steps, len(values) - 1)]}
+
+
+def _draw_strip(path: Path, trained: Trained, n: int, seed: int) -> None:
     """Run the first few chains again (a chain does not depend on how many there are) and show them."""
-    assert sampler.horizon is not None
+    the_way = trained.way
     shown = min(n, CHAINS_SHOWN if trained.image is not None else POINTS_SHOWN)
-    with _sampling(sampler.horizon, "showing how") as progress:
-        seen = tasks.anneal(
-            trained.energy,
-            shown,
-            key=jax.random.key(seed),
-            sigma_0=trained.sigma_0,
-            noise_max=trained.config.sampler.noise_max,
-            sampler=sampler,
-            center=trained.center,
-            observers={"position": observers.position, "denoised": observers.denoised(trained.sigma_0)},
-            every=-(-sampler.horizon // (TIMES_SHOWN - 1)),
-            progress=progress,
-        )
+    watched: dict[str, Observer] = {"position": observers.position}
+    if the_way.told:
+        watched["denoised"] = observers.denoised_at(tuple(the_way.schedule[1].tolist()))
+    elif the_way.sigma_0 is not None:
+        watched["denoised"] = observers.denoised(the_way.sigma_0)
+    seen = _anneal(trained, shown, seed, "showing how", watched, -(-the_way.horizon // (TIMES_SHOWN - 1)))
     kept = trained.stayed(np.asarray(seen.x))
     if not kept.any():
         return
     strips = []
-    for name in ("position", "denoised"):
+    for name in watched:
         z = seen.observed[name][:, kept]
         x = trained.to_data(z.reshape(-1, *z.shape[2:]))
         strips.append(x.reshape(*z.shape[:2], *x.shape[1:]))
     if trained.image is None:
-        temperatures = np.asarray(jax.vmap(sampler.temperature)(jnp.asarray(seen.steps)))
-        titles = [f"step {i}\nT = {t:.3g}" for i, t in zip(seen.steps, temperatures, strict=True)]
-        above, below = (x.reshape(*x.shape[:2], -1) for x in strips)
-        draw_strip(path, above, below, titles)
+        ((name, values),) = _annealed(the_way, seen.steps).items()
+        symbol = "T" if name == "temperature" else "σ"
+        titles = [f"step {i}\n{symbol} = {t:.3g}" for i, t in zip(seen.steps, values, strict=True)]
+        draw_strip(path, [x.reshape(*x.shape[:2], -1) for x in strips], titles)
         return
     rows = []
     for chain in range(int(kept.sum())):
@@ -249,12 +269,17 @@ def _held_out(trained: Trained) -> np.ndarray | None:
     return test.reshape(len(test), -1)[:5000]
 
 
-def denoise(run: Path, file: str, *, out: Path | None) -> int:
+def denoise(run: Path, file: str, *, sigma: float | None, out: Path | None) -> int:
     """Remove noise in one step; see the help of `energax denoise`."""
     trained = Trained(run, "denoise")
     noisy, came = trained.read(file)
     target = _target(out, file, "denoised.npy", "denoise")
-    clean = trained.to_data(tasks.denoise(trained.energy, trained.to_model(noisy), sigma_0=trained.sigma_0))
+    told = trained.way.told
+    allowed = "given for a noise-conditional model" if told else "left out: this model is not told the noise"
+    unit = trained.unit
+    check((sigma is not None) == told, "denoise", "--sigma", allowed, sigma)
+    z = tasks.denoise(trained.energy, trained.to_model(noisy), sigma_0=unit, sigma=sigma)
+    clean = trained.to_data(z)
     _save_array(target, clean.reshape(came))
     moved = float(np.sqrt(np.mean((clean - noisy) ** 2)))
     print(f"{len(noisy)} rows in {target}; the noise removed has root mean square {moved:.4g} an entry")
@@ -269,23 +294,22 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
     """Fill in what is missing; see the help of `energax inpaint`."""
     check_integer("inpaint", "--seed", seed, at_least=0)
     trained = Trained(run, "inpaint")
+    unit, the_way = trained.unit, trained.way
     rows, came = trained.read(file)
     known = _known(trained, mask, rows)
     target = _target(out, file, "inpainted.npy", "inpaint")
     # What is missing is set to the middle of the data, so that nothing of it can leak through.
     given = np.where(known, rows, np.float32((trained.low + trained.high) / 2))
     reached = map_rows(lambda c: _reached(trained.pipeline, *c), (given, (~known).astype(np.float32)))
-    sampler = make_sampler(trained.config)
-    assert sampler.horizon is not None
-    with _sampling(sampler.horizon, "inpainting") as progress:
+    with _sampling(the_way.horizon, "inpainting") as progress:
         filled = tasks.inpaint(
             trained.energy,
             trained.to_model(given),
             ~reached,
             key=jax.random.key(seed),
-            sigma_0=trained.sigma_0,
-            noise_max=trained.config.sampler.noise_max,
-            sampler=sampler,
+            sigma_0=unit,
+            noise_max=the_way.start,
+            sampler=the_way.sampler,
             center=trained.center,
             progress=progress,
         )

@@ -24,10 +24,39 @@ from energax.report.measure import Measurements
 
 __all__ = ["Section", "headlines", "render"]
 
-ENERGY_NAMES = {"mlp": "residual perceptron", "mixer": "patch mixer", "resnet": "residual network"}
+ENERGY_NAMES = {
+    "mlp": "residual perceptron",
+    "mixer": "patch mixer",
+    "resnet": "residual network",
+    "mlp-field": "vector field by a residual perceptron",
+    "mixer-field": "vector field by a patch mixer",
+}
 OBJECTIVE_NAMES = {
-    "mdsm": "multiscale denoising score matching",
-    "dsm": "denoising score matching",
+    "multiscale": "multiscale denoising score matching",
+    "denoising": "denoising score matching",
+    "noise-conditional": "noise-conditional score matching",
+    "score-matching": "score matching",
+    "sliced": "sliced score matching",
+    "non-negative": "score matching of non-negative data",
+    "box": "score matching on a box",
+    "ratio": "ratio matching",
+}
+LOSSES = {
+    "denoising": "The loss of denoising score matching (Vincent 2011; MDSM eq. 2).",
+    "score-matching": "The loss of score matching, ½‖∇E‖² − ΔE (Hyvärinen 2005).",
+    "sliced": "The loss of sliced score matching (Song, Garg, Shi & Ermon 2019).",
+    "non-negative": "The loss of score matching with the weight x² (Hyvärinen 2007).",
+    "box": "The loss of score matching with a weight that vanishes at the edge (Hyvärinen 2007).",
+    "ratio": "The loss of ratio matching (Hyvärinen 2007).",
+}
+DYNAMICS = {
+    "multiscale": "by annealed Langevin dynamics, {steps} steps (MDSM eq. 8), and one denoising jump (eq. 9)",
+    "denoising": "by Langevin dynamics at T = 1 from noise of σ = {sigma:g} and one denoising jump "
+    "(MDSM appendix B)",
+    "noise-conditional": "by annealed Langevin dynamics over noise levels, {steps} steps (Song & Ermon 2019)",
+    "non-negative": "by reflected Langevin dynamics at T = 1, {steps} steps",
+    "box": "by reflected Langevin dynamics at T = 1, {steps} steps",
+    "ratio": "by Gibbs sampling, {steps} steps of one bit",
 }
 
 
@@ -148,14 +177,15 @@ def headlines(found: Measurements) -> list[tuple[str, str]]:
         if len(t.validation):
             text += f", {t.validation[-1]:.4g} on held-out rows"
         lines.append(("Loss", text))
-    at = int(np.argmin(np.abs(d.sigmas - d.shown[min(1, len(d.shown) - 1)])))
-    lines.append(
-        (
-            "Denoising",
-            f"noise {d.sigmas[at]:.2g} left at {d.model[at]:.3g} per coordinate (best linear denoiser "
-            f"{d.linear[at]:.3g}); {_verdict(d.sigmas, d.verdict)}",
+    if d is not None:
+        at = int(np.argmin(np.abs(d.sigmas - d.shown[min(1, len(d.shown) - 1)])))
+        lines.append(
+            (
+                "Denoising",
+                f"noise {d.sigmas[at]:.2g} left at {d.model[at]:.3g} per coordinate (best linear denoiser "
+                f"{d.linear[at]:.3g}); {_verdict(d.sigmas, d.verdict)}",
+            )
         )
-    )
     if found.samples.lost:
         total = len(found.samples.data) + found.samples.lost
         lines.append(("Chains", f"{found.samples.lost} of {total} ran away from the data and were left out"))
@@ -174,6 +204,8 @@ def headlines(found: Measurements) -> list[tuple[str, str]]:
         near, far = np.median(n.from_samples), np.median(n.from_held_out)
         text = f"nearest training row at {near:.3g} for samples, {far:.3g} for held-out rows (medians)"
         lines.append(("Memory", text))
+    if e is None:
+        return lines
     gap, error = e.gap
     kinds = (("samples", "samples"), ("uniform", "uniform noise"))
     higher = ", ".join(f"{e.auroc[kind]:.2f} for {name}" for kind, name in kinds if kind in e.auroc)
@@ -221,11 +253,11 @@ def _training(found: Measurements, config: RunConfig) -> Section | None:
     if len(t.loss) == 0:
         return None
     if len(t.levels) == 0:
-        sigma = found.protocol.sigma_0
-        caption = f"The loss of denoising score matching at σ = {sigma:g} (Vincent 2011; MDSM eq. 2)."
+        caption = LOSSES.get(config.objective, "The loss.")
         return Section("training", "Training", [_plate(figures.losses, found, caption, "Loss against step")])
+    source = "MDSM eq. 7" if config.objective == "multiscale" else "Song & Ermon (2019), eq. 5–6"
     caption = (
-        f"Left: MDSM eq. 7, summed over {found.dimension:,} coordinates. Right: the same by noise level; "
+        f"Left: {source}, summed over {found.dimension:,} coordinates. Right: the same by noise level; "
         "where the line lies below the dashed one, the energy knows more of the data than their mean and "
         "covariance."
     )
@@ -242,11 +274,9 @@ def _samples(found: Measurements, config: RunConfig) -> Section | None:
     count, lost = len(found.samples.data), found.samples.lost
     if count == 0:
         return None
-    if config.objective == "dsm":
-        how = f"Langevin dynamics at T = 1 from noise of σ = {found.protocol.sigma_0:g} (appendix B)"
-    else:
-        how = f"annealed Langevin dynamics, {len(found.protocol.temperatures):,} steps (eq. 8)"
-    how = f"drawn by MDSM's {how} and one denoising jump (eq. 9)"
+    plain = "by Langevin dynamics at T = 1, {steps} steps"
+    steps = f"{len(found.protocol.temperatures):,}"
+    how = "drawn " + DYNAMICS.get(config.objective, plain).format(steps=steps, sigma=found.protocol.sigma_0)
     whole = f"{lost} more ran away and are left out" if lost else "none left out"
     if found.image_shape is None and len(found.columns) > 2:
         caption = (
@@ -283,22 +313,29 @@ def _annealing(found: Measurements, config: RunConfig) -> Section | None:
             f"slope, d/2 = {found.dimension / 2:g}, is that of a quadratic energy, and the measured one is "
             f"{slope:.2f} times it."
         )
-    plates = [
-        _plate(figures.strip, found, strip, "Chains over time with their denoised jumps"),
-        _plate(figures.trace, found, caption, "Energy and temperature over the run"),
-    ]
+    plates = []
+    if found.denoising is not None:
+        plates.append(_plate(figures.strip, found, strip, "Chains over time with their denoised jumps"))
+    if np.isfinite(found.trace.energy).all():
+        plates.append(_plate(figures.trace, found, caption, "Energy and temperature over the run"))
+    if not plates:
+        return None
     return Section("annealing", "From noise to samples", plates)
 
 
-def _denoising(found: Measurements, config: RunConfig) -> Section:
+def _denoising(found: Measurements, config: RunConfig) -> Section | None:
     d = found.denoising
-    shown = "Held-out rows with noise added, and one jump of the model, which is not told σ (MDSM eq. 9)."
+    if d is None:
+        return None
+    told = found.protocol.way.told
+    how = "which is told σ (Tweedie's formula)" if told else "which is not told σ (MDSM eq. 9)"
+    shown = f"Held-out rows with noise added, and one jump of the model, {how}."
     curve = (
         f"Root mean square error on {d.rows} held-out rows, with the same noise for both: Wiener's filter is "
-        "told σ and is made of the training rows' mean and covariance, the model is told nothing. Shaded: "
-        "± 1.96 standard errors."
+        "told σ and is made of the training rows' mean and covariance, the model is told "
+        f"{'σ too' if told else 'nothing'}. Shaded: ± 1.96 standard errors."
     )
-    if config.objective == "dsm":
+    if config.objective == "denoising":
         curve += " The upright line is the one level it was trained at."
     levels = zip(d.sigmas, d.noisy, d.linear, d.model, d.ratio, d.ratio_error, strict=True)
     rows = [
@@ -317,8 +354,8 @@ def _inpainting(found: Measurements, config: RunConfig) -> Section | None:
         return None
     caption = (
         "Held-out images with a part taken away, one completion each, and the truth; the known part is "
-        "clamped, with noise of the sampling temperature (MDSM §4). A completion need not be the truth to be "
-        "right."
+        "clamped, with the noise of the sampling temperature or level (MDSM §4). A completion need not be "
+        "the truth to be right."
     )
     lost = sum(
         int(np.isnan(part.completed).reshape(len(part.completed), -1).any(axis=1).sum())
@@ -359,13 +396,18 @@ def _neighbours(found: Measurements, config: RunConfig) -> Section | None:
     return Section("neighbours", "Nearest training rows", plates, tables)
 
 
-def _energies(found: Measurements, config: RunConfig) -> Section:
+def _energies(found: Measurements, config: RunConfig) -> Section | None:
     e = found.energies
-    caption = (
-        f"Energies after noise of σ₀ = {e.sigma_0:g} is added to every row, for the energy is trained on "
-        "noisy rows only (MDSM §4, figure F.1A): training and held-out rows should agree, noise should lie "
-        "higher. Right: median, quartiles, and 1 % to 99 %."
-    )
+    if e is None:
+        return None
+    caption = "Training and held-out rows should agree, noise should lie higher. "
+    if e.sigma_0:
+        caption = (
+            f"Energies after noise of σ₀ = {e.sigma_0:g} is added to every row, for the energy is trained on "
+            "noisy rows only (MDSM §4, figure F.1A): training and held-out rows should agree, noise should "
+            "lie higher. "
+        )
+    caption += "Right: median, quartiles, and 1 % to 99 %."
     names = {"noisy": f"held out + {e.sigma:.2g} noise", "uniform": "uniform noise"}
     rows = []
     for kind, v in e.values.items():

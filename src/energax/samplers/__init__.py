@@ -9,17 +9,21 @@ from energax.samplers.diffusion import (
     score_at,
 )
 from energax.samplers.flow import probability_flow_log_prob, probability_flow_sample
+from energax.samplers.gibbs import BitGibbs
 from energax.samplers.inpainting import Clamped, Masked
 from energax.samplers.langevin import Langevin, annealed_langevin, denoising_jump
 from energax.samplers.noise import AnnealedNoiseLangevin
+from energax.samplers.reflected import ReflectedLangevin
 from energax.samplers.schedules import Schedule
 
 __all__ = [
     "AnnealedNoiseLangevin",
+    "BitGibbs",
     "Clamped",
     "Langevin",
     "Masked",
     "Observer",
+    "ReflectedLangevin",
     "ReverseDiffusion",
     "Run",
     "Sampler",

@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from energax.checks import check, check_integer
+from energax.checks import InputError, check, check_integer
 from energax.derivatives import bind
 from energax.loops import compiles_loop, fori
+from energax.samplers.schedules import Schedule
 from energax.typing import Condition, Event, Events, Key, Metrics, Model
 
 __all__ = ["Observer", "Run", "Sampler", "run"]
@@ -44,6 +45,15 @@ class Sampler(eqx.Module):
     def bias_order(self) -> float | None:
         """None if the law is kept exactly; else r, the bias being of order (step size)^r."""
         return None
+
+    @property
+    def start_noise(self) -> float | None:
+        """Standard deviation of the noise its schedule begins at, or None if it has none of its own."""
+        return None
+
+    def noise(self, sigma_0: float) -> Schedule:
+        """Return the noise that coordinates carry at each step; σ₀ is the unit of the energy."""
+        raise InputError(f"{type(self).__name__} does not say what noise its chains carry.")
 
     def init(self, model: Model, x: Event, key: Key) -> Any:
         """Return the state of a chain that starts at x."""

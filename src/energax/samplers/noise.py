@@ -79,8 +79,12 @@ class AnnealedNoiseLangevin(Sampler):
         return 1.0
 
     @property
-    def noise(self) -> Schedule:
-        """The noise level of every step."""
+    def start_noise(self) -> float:
+        """The largest level."""
+        return float(self.sigmas[0])
+
+    def noise(self, sigma_0: float = 0.0) -> Schedule:
+        """Return the noise level of every step, whatever σ₀ is."""
         levels = np.repeat(np.asarray(self.sigmas), self.steps_per_level)
         return Schedule(np.append(levels, levels[-1:]) if self.denoise else levels)
 

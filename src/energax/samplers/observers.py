@@ -9,11 +9,12 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import jax
+import jax.numpy as jnp
 
 from energax.samplers.langevin import denoising_jump
 from energax.typing import Event, Model, Scalar
 
-__all__ = ["denoised", "energy", "position"]
+__all__ = ["denoised", "denoised_at", "energy", "position"]
 
 
 def energy(model: Model, x: Event, i: jax.Array) -> Scalar:
@@ -35,5 +36,17 @@ def denoised(sigma_0: float) -> Callable[[Model, Event, jax.Array], Event]:
 
     def observe(model: Model, x: Event, i: jax.Array) -> Event:
         return denoising_jump(model, x, sigma_0)
+
+    return observe
+
+
+@lru_cache
+def denoised_at(sigmas: tuple[float, ...]) -> Callable[[Model, Event, jax.Array], Event]:
+    """Return an observer of x + σ²s(x, σ), σ being that of the step, of a noise-conditional model."""
+    levels = jnp.asarray(sigmas)
+
+    def observe(model: Model, x: Event, i: jax.Array) -> Event:
+        sigma = levels[jnp.minimum(i, len(sigmas) - 1)]
+        return denoising_jump(model.at(sigma), x, sigma)  # pyright: ignore[reportFunctionMemberAccess]
 
     return observe

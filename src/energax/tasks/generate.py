@@ -56,7 +56,7 @@ def anneal(
     center: float | Array = 0.5,
     condition: Condition | None = None,
     event_shape: tuple[int, ...] | None = None,
-    final_jump: bool = True,
+    final_jump: bool | None = None,
     observers: Mapping[str, Observer] | None = None,
     every: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -77,10 +77,12 @@ def anneal(
         σ₀ of the objective: the unit of the energy, from which temperatures and steps follow.
     noise_max
         Standard deviation of the starting noise, and √T σ₀ at the start of the default
-        sampler: 10 σ₀ if None (1 in the paper). Keep it below the ladder's largest σ: beyond
-        what it was trained on, a quadratic head may be unbounded below.
+        sampler. If None, where the sampler's own noise levels start, or 10 σ₀. Keep it below
+        the ladder's largest σ: beyond what it was trained on, a quadratic head may be unbounded
+        below.
     sampler
-        Any sampler with a horizon; MDSM's 2,700 annealed steps for this σ₀ if None.
+        Any sampler with a horizon; MDSM's 2,700 annealed steps for this σ₀ if None. A
+        noise-conditional model needs one that anneals over noise levels.
     start
         Where the chains start, shape (n, *event); drawn if None.
     center
@@ -90,7 +92,8 @@ def anneal(
     event_shape
         Shape of one event, if the energy does not say.
     final_jump
-        Whether to end with the denoising jump.
+        Whether to end with the denoising jump x − σ₀²∇E(x); if None, unless the model is
+        noise-conditional (whose samplers denoise at their last level).
     observers, every, progress
         As in `samplers.run`.
 
@@ -102,7 +105,12 @@ def anneal(
     check_integer("anneal", "n", n, at_least=1)
     shape = event_shape_of(energy, event_shape, "anneal")
     start_key, run_key = jax.random.split(key)
-    noise_max = 10 * sigma_0 if noise_max is None else noise_max
+    told = hasattr(energy, "at")
+    needed = "given for a noise-conditional model, as samplers.AnnealedNoiseLangevin(sigmas)"
+    check(sampler is not None or not told, "anneal", "sampler", needed, None)
+    if noise_max is None:
+        own = None if sampler is None else sampler.start_noise
+        noise_max = 10 * sigma_0 if own is None else own
     if start is None:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(start_key, jnp.arange(n))
         noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
@@ -120,7 +128,7 @@ def anneal(
         every=every,
         progress=progress,
     )
-    if not final_jump:
+    if not (not told if final_jump is None else final_jump):
         return result
     return result._replace(x=jump(energy, result.x, jnp.asarray(sigma_0), condition))
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from energax.checks import check, check_array, check_choice
-from energax.samplers import Clamped, Langevin, Masked, annealed_langevin, run
+from energax.samplers import Clamped, Masked, Sampler, annealed_langevin, run
 from energax.tasks.generate import event_shape_of, jump, warn_of_lost_chains
 from energax.typing import Array, Condition, Key, Model
 
@@ -54,7 +54,7 @@ def inpaint(
     key: Key,
     sigma_0: float = 0.1,
     noise_max: float | None = None,
-    sampler: Langevin | None = None,
+    sampler: Sampler | None = None,
     center: float | Array = 0.5,
     condition: Condition | None = None,
     event_shape: tuple[int, ...] | None = None,
@@ -77,7 +77,8 @@ def inpaint(
     noise_max
         As in `generate`.
     sampler
-        Langevin dynamics with a schedule; MDSM's annealing if None.
+        Dynamics that say what noise their chains carry; MDSM's annealing if None. A
+        noise-conditional model needs one that anneals over noise levels.
     center
         Centre of the starting noise of unknown coordinates, as in `generate`.
     condition
@@ -104,12 +105,17 @@ def inpaint(
 
     start_key, run_key = jax.random.split(key)
     noise = jax.random.normal(start_key, truth.shape)
-    noise_max = 10 * sigma_0 if noise_max is None else noise_max
+    told = hasattr(energy, "at")
+    needed = "given for a noise-conditional model, as samplers.AnnealedNoiseLangevin(sigmas)"
+    check(sampler is not None or not told, "inpaint", "sampler", needed, None)
+    if noise_max is None:
+        own = None if sampler is None else sampler.start_noise
+        noise_max = 10 * sigma_0 if own is None else own
     start = jnp.where(mask, truth, center + noise_max * noise)
     chains = Masked(start, jnp.asarray(truth), jnp.asarray(mask))
     dynamics = annealed_langevin(sigma_0=sigma_0, noise_max=noise_max) if sampler is None else sampler
     clamped = Clamped(dynamics, dynamics.noise(sigma_0))
     final = run(clamped, energy, chains, key=run_key, condition=condition, progress=progress).x
     warn_of_lost_chains(final)
-    clean = jump(energy, final, jnp.asarray(sigma_0), condition)
+    clean = final if told else jump(energy, final, jnp.asarray(sigma_0), condition)
     return np.where(mask, truth, np.asarray(clean))

@@ -68,7 +68,8 @@ def _moment(found: Measurements, at: int) -> str:
     assert t is not None
     temperature = t.temperature[np.searchsorted(t.steps, t.shown_steps[at])]
     value = f"{temperature:.0f}" if temperature >= 10 else f"{temperature:.2g}"
-    return f"T = {value}" if np.isfinite(t.slope) else f"step {t.shown_steps[at]:,}"
+    annealed = np.ptp(found.protocol.temperatures) > 0
+    return f"{found.protocol.symbol} = {value}" if annealed else f"step {t.shown_steps[at]:,}"
 
 
 def trace(found: Measurements, ink: Ink) -> Figure:

@@ -19,6 +19,7 @@ def denoised(found: Measurements, ink: Ink) -> Figure:
     if found.image_shape is None:
         return _planar_denoised(found, ink)
     d = found.denoising
+    assert d is not None
     clean, noisy, out = (as_images(found, rows) for rows in (d.clean, d.clean_noisy, d.clean_denoised))
     sheet = Sheet(ink)
     apart = 0.3
@@ -40,6 +41,7 @@ def denoised(found: Measurements, ink: Ink) -> Figure:
 
 def _planar_denoised(found: Measurements, ink: Ink) -> Figure:
     d = found.denoising
+    assert d is not None
     figure = new_figure(4.6)
     axes = figure.subplots(2, len(d.shown), sharex=True, sharey=True, squeeze=False)
     limits = frame(found)
@@ -58,6 +60,7 @@ def _planar_denoised(found: Measurements, ink: Ink) -> Figure:
 def denoising_error(found: Measurements, ink: Ink) -> Figure:
     """Error against noise level; the model's as a share of the linear denoiser's."""
     d = found.denoising
+    assert d is not None
     figure = new_figure(2.9)
     left, right = figure.subplots(1, 2)
     left.plot(d.sigmas, d.noisy, color=ink.muted, linestyle=":", label="noisy input")
@@ -74,6 +77,6 @@ def denoising_error(found: Measurements, ink: Ink) -> Figure:
     right.set(title="Model ÷ linear (below 1: the model is better)", xlabel="noise σ")
     for ax in (left, right):
         sigma_axis(ax, d.sigmas)
-        if len(found.training.levels) == 0:
+        if found.protocol.way.sigmas == (found.protocol.sigma_0,) * 2:
             ax.axvline(found.protocol.sigma_0, color=ink.muted, linewidth=0.8)
     return figure

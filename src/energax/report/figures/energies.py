@@ -16,6 +16,7 @@ __all__ = ["energies"]
 def energies(found: Measurements, ink: Ink) -> Figure:
     """Histograms of energies of the kinds that should agree; the range of every kind."""
     e = found.energies
+    assert e is not None
     figure = new_figure(2.9)
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     core = {name: e.values[name] for name in ("train", "held out", "samples") if name in e.values}

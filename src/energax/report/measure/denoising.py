@@ -71,8 +71,13 @@ def ratio_of_roots(above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, np
     return root, spread / np.maximum(2 * root, 1e-30)
 
 
-def denoising(way: Protocol, model: Model, units: Units, wiener: Wiener, key: Key) -> Denoising:
-    """Denoise held-out rows; the same noise z at every level, so that levels compare."""
+def denoising(way: Protocol, model: Model, units: Units, wiener: Wiener, key: Key) -> Denoising | None:
+    """Denoise held-out rows; the same noise z at every level, so that levels compare.
+
+    None for a model that knows nothing of noise.
+    """
+    if len(way.sigmas) == 0:
+        return None
     image = units.dataset.kind == "image"
     clean = units.to_model(units.dataset.test[:JUDGED])
     z = np.asarray(jax.random.normal(key, clean.shape))
@@ -80,8 +85,13 @@ def denoising(way: Protocol, model: Model, units: Units, wiener: Wiener, key: Ke
     def jumps(rows: int, sigmas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         noisy = np.stack([clean[:rows] + np.float32(sigma) * z[:rows] for sigma in sigmas])
         flat = noisy.reshape(-1, *units.model_shape)
-        out = tasks.denoise(model, flat, sigma_0=way.sigma_0, event_shape=units.model_shape)
-        return noisy, out.reshape(noisy.shape)
+        if not way.way.told:
+            out = tasks.denoise(model, flat, sigma_0=way.sigma_0, event_shape=units.model_shape)
+            return noisy, out.reshape(noisy.shape)
+        levels = zip(noisy, sigmas, strict=True)
+        shape = units.model_shape
+        outs = [tasks.denoise(model, x, sigma=float(s), event_shape=shape) for x, s in levels]
+        return noisy, np.stack(outs)
 
     def squares(rows: np.ndarray) -> np.ndarray:
         return np.mean((rows.astype(np.float64) - clean).reshape(len(clean), -1) ** 2, axis=1)

@@ -58,15 +58,18 @@ def auroc(negative: np.ndarray, positive: np.ndarray) -> float:
     return float((ranks.sum() - m * (m + 1) / 2) / (n * m))
 
 
-def energies(way: Protocol, model: Model, units: Units, samples: Samples, seed: int) -> Energies:
-    """Measure energies, with noise σ₀ added first (MDSM §4)."""
+def energies(way: Protocol, model: Model, units: Units, samples: Samples, seed: int) -> Energies | None:
+    """Measure energies, with noise σ₀ added first (MDSM §4); None for a vector field."""
+    energy = way.way.energy(model)
+    if energy is None:
+        return None
     rng = np.random.default_rng(seed)
     data = units.dataset
     few = rng.permutation(len(data.train))[:SCORED]
     train, held_out = units.to_model(data.train[np.sort(few)]), units.to_model(data.test[:SCORED])
     low, high = (units.low, units.high) if data.kind == "image" else (data.train.min(0), data.train.max(0))
     uniform = rng.uniform(low, high, (len(held_out), *data.event_shape)).astype(np.float32)
-    sigma = float(way.shown[len(way.shown) // 2])
+    sigma = float(way.shown[len(way.shown) // 2]) if len(way.shown) else float(held_out.std())
     rows = {
         "train": train,
         "held out": held_out,
@@ -79,7 +82,7 @@ def energies(way: Protocol, model: Model, units: Units, samples: Samples, seed: 
     noise = np.float32(way.sigma_0)
     values = {
         name: tasks.score(
-            model, x + noise * rng.standard_normal(x.shape, np.float32), event_shape=units.model_shape
+            energy, x + noise * rng.standard_normal(x.shape, np.float32), event_shape=units.model_shape
         ).astype(np.float64)
         for name, x in rows.items()
     }

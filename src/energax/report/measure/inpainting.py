@@ -41,7 +41,9 @@ class Inpainting:
 def inpainting(
     way: Protocol, model: Model, units: Units, reach: Reach, key: Key, progress: Progress
 ) -> tuple[Inpainting, ...]:
-    """Complete held-out images, all masks in one run."""
+    """Complete held-out images, all masks in one run; none if the model knows nothing of noise."""
+    if way.way.sigma_0 is None:
+        return ()
     shape = units.dataset.image_shape
     assert shape is not None
     truth = units.dataset.test[:6]
@@ -55,7 +57,8 @@ def inpainting(
         known,
         key=key,
         sigma_0=way.sigma_0,
-        sampler=way.sampler,
+        noise_max=way.noise_max,
+        sampler=way.way.sampler,
         center=reach.center,
         event_shape=units.model_shape,
         progress=tenths("inpainting", progress),

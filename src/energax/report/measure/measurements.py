@@ -14,7 +14,6 @@ import numpy as np
 from energax.checks import check, check_integer
 from energax.config import RunConfig
 from energax.data import Dataset, Pipeline
-from energax.derivatives import Score
 from energax.report.measure.denoising import Denoising, denoising
 from energax.report.measure.energies import Energies, energies
 from energax.report.measure.inpainting import Inpainting, inpainting
@@ -48,8 +47,9 @@ class Measurements:
     transforms
         Names of the preprocessing's transforms.
     protocol, training, samples, trace, denoising, inpainting, neighbours, energies, landscape
-        The parts. `trace` is None if every chain was lost; `inpainting` is empty unless events
-        are images; `landscape` is None unless they have two coordinates.
+        The parts. `trace` is None if every chain was lost; `denoising` is None for a model that
+        knows nothing of noise, `energies` for a vector field; `inpainting` is empty unless events
+        are images; `landscape` is None unless they have two coordinates and an energy.
     low, high
         Range of the training rows, to which images are scaled.
     image_shape, columns
@@ -63,10 +63,10 @@ class Measurements:
     training: Training
     samples: Samples
     trace: Trace | None
-    denoising: Denoising
+    denoising: Denoising | None
     inpainting: tuple[Inpainting, ...]
     neighbours: Neighbours
-    energies: Energies
+    energies: Energies | None
     landscape: Landscape | None
     low: float
     high: float
@@ -86,7 +86,6 @@ def measure(
 ) -> Measurements:
     """Measure everything; the arguments are those of `build`."""
     check_integer("report", "seed", seed, at_least=0)
-    check(not isinstance(model, Score), "report", "model", "an energy", "a Score, which has no value")
     way, units = protocol(config), Units(dataset, preprocessing)
     shape = getattr(model, "event_shape", units.model_shape)
     fits = tuple(shape) == units.model_shape
@@ -109,6 +108,7 @@ def measure(
     near = neighbours(samples, units)
     progress("measuring energies")
     scored = energies(way, model, units, samples, seed)
+    plain = way.way.energy(model)
     flat = int(np.prod(dataset.event_shape))
     return Measurements(
         parameters=sum(a.size for a in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))),
@@ -122,7 +122,7 @@ def measure(
         inpainting=filled,
         neighbours=near,
         energies=scored,
-        landscape=landscape(model, units) if dataset.event_shape == (2,) else None,
+        landscape=landscape(plain, units) if dataset.event_shape == (2,) and plain is not None else None,
         low=units.low,
         high=units.high,
         image_shape=dataset.image_shape,

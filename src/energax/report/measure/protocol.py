@@ -1,9 +1,10 @@
-r"""How a model is to be used: the unit of its energy, its dynamics, the noise it is tried on.
+r"""How a model is judged: its own way of sampling, and the noise it is tried on.
 
-    many levels    annealed Langevin dynamics from noise_max; σ over the ladder     MDSM appendix D
-    one level σ    T = 1 from noise of that σ; σ/4 to 2σ                            MDSM appendix B
+    many levels    σ over the ladder, told or untold          MDSM appendix D, NCSN
+    one level σ    σ/4 to 2σ                                  MDSM appendix B
+    none           nothing about noise is measured
 
-With either, σ₀ is the unit of the energy: the jump is x − σ₀²∇E(x).
+Where the model is not told, σ₀ is the unit of the energy: the jump is x − σ₀²∇E(x).
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from energax.checks import check_choice
 from energax.config import RunConfig
-from energax.samplers import Langevin, annealed_langevin, schedules
+from energax.tasks import Way, way
 
 __all__ = ["JUDGED", "Protocol", "protocol"]
 
@@ -23,61 +23,57 @@ JUDGED = 256  # held-out rows denoised at every σ, and compared with training r
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a model is to be used, read from its configuration.
+    """How a model is judged, read from its configuration.
 
     Parameters
     ----------
-    sigma_0
-        The unit of the energy: the jump is x − σ₀²∇E(x). The σ of a single-level objective.
-    sampler
-        The dynamics, with their schedule of temperatures.
-    noise_max
-        Standard deviation of the noise that chains start from.
+    way
+        How it is used.
     settled
         Step at which the first temperature has been held.
     sigmas
-        Noise levels at which denoising is measured, ascending.
+        Noise levels at which denoising is measured, ascending; empty if none.
     shown
         Those at which it is shown.
     """
 
-    sigma_0: float
-    sampler: Langevin
-    noise_max: float
+    way: Way
     settled: int
     sigmas: np.ndarray
     shown: np.ndarray
 
     @property
+    def sigma_0(self) -> float:
+        """The unit of the energy; zero if the objective knows nothing of noise."""
+        return self.way.sigma_0 or 0.0
+
+    @property
+    def noise_max(self) -> float:
+        """Standard deviation of the noise that chains start from."""
+        return self.way.start
+
+    @property
     def temperatures(self) -> np.ndarray:
-        """The temperature of each step."""
-        return np.asarray(self.sampler.temperature.values)
+        """The temperature, or the noise level, of each step."""
+        return self.way.schedule[1]
+
+    @property
+    def symbol(self) -> str:
+        """What the anneal lowers: T, or σ."""
+        return {"temperature": "T", "noise": "σ"}[self.way.schedule[0]]
 
 
 def protocol(config: RunConfig) -> Protocol:
-    """Return the protocol of a configuration.
-
-    With many noise levels: annealed Langevin dynamics (MDSM appendix D), and the ladder's own
-    range. With one, σ: T = 1 from noise of that σ (appendix B), and σ/4 to 2σ.
-    """
-    check_choice("report", "objective", config.objective, ("mdsm", "dsm"))
-    options, s = config.objective_options, config.sampler
-    if config.objective == "mdsm":
-        sigma_0 = options.sigma_0
-        sampler = annealed_langevin(
-            sigma_0=sigma_0,
-            noise_max=s.noise_max,
-            epsilon=s.epsilon * sigma_0,
-            hold=s.hold,
-            anneal=s.anneal,
-            cool=s.cool,
-        )
-        sigmas = np.unique(np.geomspace(options.sigma_min, options.sigma_max, 12))
-        shown = np.unique(np.clip(options.sigma_max * np.array([1, 3, 6, 10]) / 12, options.sigma_min, None))
-        return Protocol(sigma_0, sampler, s.noise_max, s.hold, sigmas, shown)
-    sigma = options.sigma
-    total = s.hold + s.anneal + s.cool
-    sampler = Langevin.mdsm(s.epsilon * sigma, schedules.constant(1.0, total))
-    return Protocol(
-        sigma, sampler, sigma, 0, sigma * np.geomspace(0.25, 2, 12), sigma * np.array([0.5, 1, 1.5, 2])
-    )
+    """Return the protocol of a configuration."""
+    the_way = way(config)
+    none = np.zeros(0)
+    if the_way.sigmas is None:
+        return Protocol(the_way, 0, none, none)
+    low, high = the_way.sigmas
+    if low == high:  # one level
+        return Protocol(the_way, 0, low * np.geomspace(0.25, 2, 12), low * np.array([0.5, 1, 1.5, 2]))
+    if the_way.told:  # far above the data's own size nothing is left to see
+        top = min(high, 2.0)
+        return Protocol(the_way, 0, np.geomspace(low, top, 12), top * np.array([1, 3, 6, 10]) / 12)
+    shown = np.unique(np.clip(high * np.array([1, 3, 6, 10]) / 12, low, None))
+    return Protocol(the_way, config.sampler.hold, np.unique(np.geomspace(low, high, 12)), shown)

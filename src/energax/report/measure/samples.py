@@ -35,9 +35,10 @@ class Trace:
     Parameters
     ----------
     steps, temperature
-        When the chains were looked at, and the temperature that had brought them there.
+        When the chains were looked at, and the temperature (of a noise-conditional model the
+        noise level) that had brought them there.
     energy, spread
-        Mean and standard deviation of E over chains.
+        Mean and standard deviation of E over chains; NaN if the model has no one energy.
     slope
         dE/dT by least squares over the hotter nine tenths of the anneal, in units of d/2 (1 for
         a quadratic energy); NaN at a constant temperature.
@@ -93,19 +94,25 @@ def sampling(
     records = min(max(RECORD_BYTES // (8 * start.size), STRIP), RECORDS)
     every = max(1, -(-total // records))
     progress(f"sampling {n} chains")
+    used = way.way
+    watched: dict[str, observers.Observer] = {"noisy": observers.position}
+    if used.told:
+        watched["denoised"] = observers.denoised_at(tuple(way.temperatures.tolist()))
+    elif used.sigma_0 is not None:
+        watched["denoised"] = observers.denoised(used.sigma_0)
+    if not used.told and used.energy(model) is not None:
+        watched["energy"] = observers.energy
     run = tasks.anneal(
         model,
         n,
         key=run_key,
         sigma_0=way.sigma_0,
-        sampler=way.sampler,
+        noise_max=way.noise_max,
+        sampler=used.sampler,
         start=np.asarray(start),
         event_shape=shape,
-        observers={
-            "noisy": observers.position,
-            "denoised": observers.denoised(way.sigma_0),
-            "energy": observers.energy,
-        },
+        final_jump=used.sigma_0 is not None and not used.told,
+        observers=watched,
         every=every,
         progress=tenths(f"sampling {n} chains", progress),
     )
@@ -115,7 +122,9 @@ def sampling(
     if len(kept) == 0:
         none = np.zeros((0, *units.dataset.event_shape), np.float32)
         return Samples(none, drawn[kept], held_out, np.zeros(0), n), None
-    energy = np.asarray(run.observed["energy"][:, kept], np.float64)
+    energy = np.full((len(run.steps), len(kept)), np.nan)
+    if "energy" in watched:
+        energy = np.asarray(run.observed["energy"][:, kept], np.float64)
     temperature = way.temperatures[np.maximum(run.steps - 1, 0)].astype(np.float64)
     wanted = np.r_[0, np.linspace(way.settled, total, STRIP - 1)]
     columns = np.unique(np.abs(run.steps[:, None] - wanted).argmin(axis=0))
@@ -144,14 +153,14 @@ def sampling(
         slope=_slope(run.steps, temperature, energy.mean(axis=1), way.settled) / (start[0].size / 2),
         shown_steps=run.steps[columns],
         noisy=rows("noisy"),
-        denoised=rows("denoised"),
+        denoised=rows("denoised" if "denoised" in watched else "noisy"),
     )
     return Samples(data, samples, held_out, distances, n - len(kept)), trace
 
 
 def _slope(steps: np.ndarray, temperature: np.ndarray, energy: np.ndarray, settled: int) -> float:
     top = temperature.max()
-    used = (steps >= settled) & (temperature >= 0.1 * top)
+    used = (steps >= settled) & (temperature >= 0.1 * top) & np.isfinite(energy)
     if used.sum() < 3 or np.ptp(temperature[used]) < 1e-6 * top:
         return float("nan")
     return float(np.polyfit(temperature[used], energy[used], 1)[0])

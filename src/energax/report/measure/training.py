@@ -60,13 +60,19 @@ def training(config: RunConfig, history: Sequence[Mapping[str, Any]], wiener: Wi
     empty = np.zeros(0)
     levels = first = last = linear = empty
     groups = [r["loss_by_noise"] for r in history if "loss_by_noise" in r]
-    if groups and config.objective == "mdsm":
+    if groups and config.objective in ("multiscale", "noise-conditional"):
         options = config.objective_options
-        objective = MultiscaleDenoisingScoreMatching(**dataclasses.asdict(options))
-        levels = np.asarray(objective.reported_levels(config.fit.batch_size), np.float64)
+        if config.objective == "multiscale":
+            objective = MultiscaleDenoisingScoreMatching(**dataclasses.asdict(options))
+            levels = np.asarray(objective.reported_levels(config.fit.batch_size), np.float64)
+            scale = levels**-options.weight_power
+        else:
+            # λ ½ ‖s + z/σ‖² = ½ σ^{w−4} ‖x̂ − x‖², x̂ being the denoised row.
+            levels = np.geomspace(options.sigma_max, options.sigma_min, options.levels)
+            scale = 0.5 * levels ** (options.weight_power - 4)
         table = np.asarray(groups, np.float64)
         fits = table.shape[1:] == levels.shape
         check(fits, "report", "history", f"records of {len(levels)} noise levels", table.shape[1:])
         first, last = table[0], table[-max(1, len(table) // 20) :].mean(axis=0)
-        linear = levels**-options.weight_power * wiener.squared_error(levels)
+        linear = scale * wiener.squared_error(levels)
     return Training(*finite("loss"), *finite("validation_loss"), levels, first, last, linear)
