@@ -14,10 +14,13 @@ from energax.derivatives import (
     hessian_vector_product,
     hutchinson_laplacian,
     hutchinson_trace,
+    jacobian_diagonal,
     jacobian_trace,
     laplacian,
     probe,
     score,
+    score_and_product,
+    score_and_trace,
 )
 from energax.testing import StatisticalError, assert_mean
 
@@ -105,3 +108,54 @@ def test_bad_arguments_are_named():
         probe("rademacherr", jnp.zeros(2), jax.random.key(0))
     with pytest.raises(ex.InputError, match="probes must be a whole number of at least 1"):
         hutchinson_trace(lambda y: y, jnp.ones(2), key=jax.random.key(0), probes=0)
+
+
+@pytest.mark.parametrize("method", ["auto", "forward", "chunked"])
+def test_score_and_trace_of_energies(method, key):
+    cases = {
+        "perceptron": ex.energies.MLP((4, 2), width=8, depth=2, key=key),
+        "mixture": ex.energies.GaussianMixture([0.3, 0.7], jnp.ones((2, 5)), jnp.eye(5)),
+        "mixer": ex.energies.PatchMixer((4, 4, 1), patch=2, width=4, depth=1, key=key),
+    }
+    for energy in cases.values():
+        x = jax.random.normal(key, energy.event_shape)
+        s, trace = eqx.filter_jit(score_and_trace)(energy, x, method=method)
+        np.testing.assert_allclose(s, score(energy, x), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(trace, -laplacian(energy, x), rtol=1e-4, atol=1e-5)
+        assert s.shape == x.shape
+    tree = {"a": jnp.ones(2), "b": jnp.ones(3)}
+    both = lambda x: jnp.sum(x["a"] ** 2) + jnp.sum(x["b"] ** 4)  # noqa: E731
+    s, trace = score_and_trace(both, tree, method=method)
+    np.testing.assert_allclose(s["b"], -4 * jnp.ones(3))
+    np.testing.assert_allclose(trace, -(2 * 2 + 3 * 12), rtol=1e-6)
+
+
+def test_score_and_trace_of_a_field_and_of_a_convolution(key):
+    field = Score(lambda x, c=None: A @ x + jnp.array([x[1], 0.0, 0.0]))
+    x = jnp.array([1.0, -2.0, 0.5])
+    s, trace = score_and_trace(field, x)
+    np.testing.assert_allclose(s, field(x))
+    np.testing.assert_allclose(trace, 6.0, rtol=1e-6)
+    np.testing.assert_allclose(jacobian_diagonal(field, x, chunk=2), [2.0, 1.0, 3.0], rtol=1e-6)
+    with pytest.raises(ex.InputError, match="method must be 'chunked' for a Score; got forward"):
+        score_and_trace(field, x, method="forward")
+    resnet = ex.energies.ResNet((8, 8, 1), layers=6, width=1, key=key)
+    image = jax.random.normal(key, (8, 8, 1))
+    _, trace = eqx.filter_jit(score_and_trace)(resnet, image)  # chunked: no full Hessian per convolution
+    np.testing.assert_allclose(trace, -eqx.filter_jit(laplacian)(resnet, image), rtol=1e-4, atol=1e-6)
+
+
+def test_score_and_product():
+    x, v = jnp.array([1.0, -2.0, 0.5]), jnp.array([0.3, 0.1, -1.0])
+    s, product = score_and_product(quadratic, x, v)
+    np.testing.assert_allclose(s, -A @ x, rtol=1e-6)
+    np.testing.assert_allclose(product, -A @ v, rtol=1e-6)
+
+
+def test_a_condition_is_bound_at_every_noise_level():
+    class Model:
+        def at(self, sigma):
+            return lambda x, c: jnp.sum(x**2) / sigma * c
+
+    bound = bind(Model(), jnp.asarray(3.0))
+    np.testing.assert_allclose(bound.at(2.0)(jnp.ones(4)), 6.0)

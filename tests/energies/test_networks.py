@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import energax as ex
-from energax.energies import MLP, PatchMixer, ResNet
+from energax.energies import MLP, MLPField, PatchMixer, PatchMixerField, ResNet
 from energax.energies.layers import Conv, QuadraticHead, mean_pool
+from energax.energies.mixer import Grid
 from energax.testing import check_energy
 
 KEY = jax.random.key(0)
@@ -99,3 +100,38 @@ def test_mistakes_are_named(key):
         ResNet((32, 32, 1), layers=10, key=key)
     with pytest.raises(ex.InputError, match="stride must be at most patch"):
         PatchMixer((8, 8, 1), patch=2, stride=3, key=key)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda k: MLPField((3, 2), width=8, depth=2, condition_size=2, key=k),
+        lambda k: PatchMixerField((5, 4, 2), patch=2, width=6, depth=1, condition_size=2, key=k),
+    ],
+)
+def test_fields_have_the_shape_of_an_event_and_need_be_no_gradient(make, key):
+    field = eqx.filter_jit(make)(key)
+    x, c = jax.random.normal(key, field.event_shape), jnp.array([1.0, -1.0])
+    out = field(x, c)
+    assert out.shape == x.shape
+    J = jax.jacfwd(lambda y: field(y.reshape(x.shape), c).ravel())(x.ravel())
+    assert float(jnp.abs(J - J.T).max()) > 1e-2 * float(jnp.abs(J).max())
+    assert bool(jnp.all(jnp.abs(J).sum(0) > 0)), "a coordinate that is not seen"
+    assert bool(jnp.all(jnp.abs(J).sum(1) > 0)), "a coordinate that is not given"
+    assert float(jnp.abs(field(x, 2 * c) - out).max()) > 1e-4, "the condition is not heard"
+    np.testing.assert_array_equal(ex.score(ex.Score(field), x, c), out)
+    with pytest.raises(ex.InputError, match="condition must be a vector of 2 numbers; got none"):
+        field(x)
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 2), (5, 7, 1)])
+def test_patches_are_put_back_where_they_were_cut(shape, key):
+    x = jax.random.normal(key, shape)
+    grid = Grid("test", shape, 3, 3)
+    np.testing.assert_array_equal(grid.join(grid.cut(x)), x)
+
+
+def test_a_mixer_hears_its_condition(key):
+    energy = PatchMixer((4, 4, 1), patch=2, width=4, depth=1, condition_size=3, key=key)
+    x = jnp.ones((4, 4, 1))
+    assert energy(x, jnp.ones(3)) != energy(x, -jnp.ones(3))

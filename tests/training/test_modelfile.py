@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import energax as ex
+from energax.energies import NOISE_FEATURES, NoiseConditional
 from energax.training import modelfile
 
 KEY = jax.random.key(0)
@@ -26,6 +27,12 @@ MODELS = {
     ),
     "mixture": lambda: ex.energies.Mixture((ex.energies.GeneralizedLogistic([1.0, 2.0]),)),
     "tempered": lambda: ex.energies.GaussianMixture([1.0], [[0.0, 1.0]], jnp.eye(2)) / 3.0,
+    "noise-conditional": lambda: NoiseConditional(
+        ex.Score(ex.energies.MLPField((3,), width=4, condition_size=NOISE_FEATURES, key=KEY)), 0.5, 2.0
+    ),
+    "field": lambda: ex.Score(ex.energies.PatchMixerField((4, 4, 1), patch=2, width=4, depth=1, key=KEY)),
+    "gamma": lambda: ex.energies.Gamma([2.0], [1.0]),
+    "truncated": lambda: ex.energies.TruncatedGaussian([0.5], [1.0]),
     "linear-gaussian": lambda: ex.energies.LinearGaussian(jnp.ones((2, 3))),
 }
 

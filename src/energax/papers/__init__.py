@@ -76,5 +76,26 @@ STUDIES: dict[str, Study] = {
             cost="cpu: six small trainings, 4,000 chains, under two minutes; paper: two, 1,280 chains",
             module="ncsn_toy_weights",
         ),
+        Study(
+            name="dsm-control-variate",
+            title="Denoising score matching's control variate: at which noise it helps, at which it hurts",
+            source="Song & Kingma (2021), eq. 11–14; Wang et al. (2020)",
+            cost="cpu: variances at eight levels, 48 short trainings, two minutes; paper: longer trainings",
+            module="dsm_control_variate",
+        ),
+        Study(
+            name="score-low-density",
+            title="Scores learned without and with noise, where the data are dense and where they are not",
+            source="Lecture, pitfalls; Song & Ermon (2019), figure 2",
+            cost="cpu: twelve small trainings, two to three minutes; paper: twenty longer ones",
+            module="score_low_density",
+        ),
+        Study(
+            name="score-matching-cost",
+            title="Time and memory of exact, sliced and denoising score matching as the dimension grows",
+            source="Song & Kingma (2021), §4 and §4.2; Song, Garg, Shi & Ermon (2019)",
+            cost="cpu: d = 8 … 1,024, some minutes; paper: d = 8 … 4,096",
+            module="score_matching_cost",
+        ),
     ]
 }
