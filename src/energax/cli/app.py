@@ -110,6 +110,18 @@ def train(
         a table      table.csv, table.parquet, array.npy, arrays.npz
         images       a folder of them, an IDX file, an array (n, h, w, 1 or 3)
 
+    The objective (--objective) is one of
+
+        multiscale          one energy for many noise levels: to sample, denoise,
+                            inpaint; the default
+        noise-conditional   one model per noise level (NCSN), its ladder chosen
+                            from the data: to sample, denoise, inpaint
+        denoising           one noise level: the density of data plus that noise
+        score-matching      the density itself, exactly: to some hundred columns
+        sliced              the density itself, on random directions: any size
+        non-negative, box   the density of data in [0, ∞) or within [low, high]
+        ratio               the probabilities of bits
+
     For example:
 
         energax train digits --out runs/digits
@@ -134,13 +146,7 @@ def train(
     resume
         Continue the run in this folder, with its own configuration and the same data.
     objective
-        multiscale: one energy for a ladder of noise levels; samples, denoises, inpaints.
-        noise-conditional: one model per level (NCSN); its ladder is chosen from the data.
-        denoising: one noise level; the density of data plus that noise.
-        score-matching: the density itself, exactly; up to some hundred dimensions.
-        sliced: the density itself on random directions; any dimension.
-        non-negative: the density of data ≥ 0. box: of data within [low, high].
-        ratio: the probabilities of bits. [default: multiscale]
+        The training principle, from the list above. [default: multiscale]
     energy
         mlp (anything), mixer (images, fast on a CPU), resnet (images, on a GPU); mlp-field and
         mixer-field are scores that need not be a gradient. [default: the preset's]
