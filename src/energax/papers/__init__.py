@@ -70,6 +70,27 @@ STUDIES: dict[str, Study] = {
             module="mdsm_single_noise",
         ),
         Study(
+            name="mdsm-importance-weights",
+            title="Where the importance ratio that MDSM sets to one matters, in 2 to 64 dimensions",
+            source="Li, Chen & Sommer (2019), appendix A, equation (*)",
+            cost="cpu: 48 small trainings, some minutes; paper: to 1,024 dimensions, 50,000 rows",
+            module="mdsm_importance_weights",
+        ),
+        Study(
+            name="mdsm-ablations",
+            title="Head, ladder, largest noise, step, start, anneal, jump: the sentences, measured",
+            source="Li, Chen & Sommer (2019), §4 and appendix D",
+            cost="cpu: thirty trainings of the 8 × 8 digits, some minutes; paper: thirty of MNIST",
+            module="mdsm_ablations",
+        ),
+        Study(
+            name="mdsm-against-ncsn",
+            title="Energy or free field, exact weights or not, told the noise or not: why NCSN was better",
+            source="Li, Chen & Sommer (2019), §5; lecture, NCSN",
+            cost="cpu: 21 trainings of the 8 × 8 digits, some minutes; paper: 21 of MNIST",
+            module="mdsm_against_ncsn",
+        ),
+        Study(
             name="ncsn-toy-weights",
             title="Langevin dynamics misses the weights of two far modes, annealed over noise it finds them",
             source="Song & Ermon (2019), figures 2 and 3; lecture, NCSN",
