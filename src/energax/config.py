@@ -181,10 +181,13 @@ class DSMOptions:
 
 @dataclass(frozen=True)
 class MDSMOptions:
-    """Options of `objectives.MultiscaleDenoisingScoreMatching`."""
+    """Options of `objectives.MultiscaleDenoisingScoreMatching`.
+
+    Where sigma_max is null, it is the data's extent (`objectives.noise_ladder`).
+    """
 
     sigma_min: float = 0.05
-    sigma_max: float = 2.0
+    sigma_max: float | None = 2.0
     spacing: Literal["geometric", "linear"] = "geometric"
     sigma_0: float = 0.1
     weight_power: float = 2.0

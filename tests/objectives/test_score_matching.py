@@ -43,6 +43,11 @@ def test_the_checker_rejects_each_mutant(mutant, key):
         check_objective(mutant(), key=key)
 
 
+def test_a_skewed_density_in_four_dimensions(key):
+    for objective in (EXACT[1], SLICED[0]):
+        check_objective(objective, key=key, data=ex.energies.GeneralizedLogistic([0.5, 1.0, 2.0, 4.0]))
+
+
 def network(d=6, **settings):
     return ex.energies.MLP((d,), width=8, depth=2, key=jax.random.key(3), **settings)
 
@@ -144,6 +149,12 @@ def test_the_control_variate_changes_no_expectation(key):
     check_objective(DenoisingScoreMatching(0.3, control_variate=True), key=key)
 
 
+def test_denoising_in_four_dimensions(key):
+    means = jnp.array([[-1.0, 0.5, 0.0, 0.3], [0.8, -0.3, 0.6, -0.9]])
+    mixture = ex.energies.GaussianMixture([0.3, 0.7], means, jnp.diag(jnp.array([0.5, 0.4, 0.8, 0.3])))
+    check_objective(DenoisingScoreMatching(0.4), key=key, data=mixture)
+
+
 def test_the_control_variate_pays_at_small_noise_and_hurts_at_large(key):
     energy = skewed_mixture()
     x = energy.sample(jax.random.key(1), 512)
@@ -164,11 +175,9 @@ def test_the_control_variate_pays_at_small_noise_and_hurts_at_large(key):
 
     def gradient_spread(objective):
         def slope(k):
-            loss = (
-                lambda a: objective.loss(  # noqa: E731
-                    lambda y: a * energy(y), None, None, Batch(x[:1]), k
-                )[0]
-            )
+            def loss(a):
+                return objective.loss(lambda y: a * energy(y), None, None, Batch(x[:1]), k)[0]
+
             return jax.grad(loss)(1.0)
 
         return float(jnp.std(jax.vmap(jax.jit(slope))(jax.random.split(key, 20_000))))

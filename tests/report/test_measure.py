@@ -11,7 +11,6 @@ import pytest
 from energax.checks import InputError
 from energax.config import RunConfig, replace
 from energax.data import Affine, Dataset, Logit, Pad, Pipeline, Reshape
-from energax.derivatives import Score
 from energax.energies import Gaussian
 from energax.report import measure as m
 from energax.report.wiener import Wiener

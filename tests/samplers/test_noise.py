@@ -1,4 +1,4 @@
-"""Annealed Langevin dynamics over noise levels follows the paper's steps and finds the weights of far modes."""
+"""Annealed Langevin dynamics over noise levels: the paper's steps, and the weights of far modes."""
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,10 @@ def test_the_steps_are_those_of_algorithm_1():
     assert sampler.horizon == 5
     np.testing.assert_allclose(sampler.noise().values, [0.8, 0.8, 0.4, 0.4, 0.4])
     keys = jax.random.split(jax.random.key(0), 20_000)
+    model = Smoothings(ex.energies.Gaussian(jnp.zeros(1), 0.25 * jnp.eye(1)))
     for i, alpha in ((0, epsilon * 4), (1, epsilon * 4), (2, epsilon), (3, epsilon)):
         moved = jax.vmap(lambda k, i=i: sampler.step(Flat(), jnp.zeros(1), k, i)[0])(keys)
         assert_mean(jnp.square(moved).reshape(100, -1).mean(1), alpha, f"variance of step {i}")
-        model = Smoothings(ex.energies.Gaussian(jnp.zeros(1), 0.25 * jnp.eye(1)))
         drift = jax.vmap(lambda k, i=i: sampler.step(model, jnp.ones(1), k, i)[0] - 1)(keys)
         score = -1 / (0.25 + sigmas[i // 2] ** 2)
         assert_mean(drift.reshape(100, -1).mean(1), alpha / 2 * score, f"drift of step {i}")

@@ -1,5 +1,6 @@
 """The uses of a model, each held to an energy whose right answer is known."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -124,3 +125,40 @@ def test_chains_that_run_away_are_counted_aloud_and_returned(key):
     with pytest.warns(UserWarning, match="5 of 5 chains left the region"):
         samples = generate(cliff, 5, key=key, sampler=sampler, event_shape=(2,))
     assert not np.isfinite(samples).any()
+
+
+def test_a_noise_conditional_model_denoises_at_the_level_it_is_told(key):
+    # E[x | x̃] of a mixture, by its components.
+    mixture = ex.energies.GaussianMixture([0.3, 0.7], [[-1.0, 0.5], [0.8, -0.3]], 0.2 * jnp.eye(2))
+    x = np.asarray(jax.random.normal(key, (50, 2)))
+    for sigma in (0.3, 2.0):
+        got = denoise(ex.energies.Smoothings(mixture), x, sigma=sigma)
+        spread = 0.2 + sigma**2
+        logs = np.log([0.3, 0.7]) - ((x[:, None] - np.asarray(mixture.means)) ** 2).sum(-1) / (2 * spread)
+        share = np.exp(logs - logs.max(1, keepdims=True))
+        share /= share.sum(1, keepdims=True)
+        means = np.asarray(mixture.means) + 0.2 / spread * (x[:, None] - np.asarray(mixture.means))
+        np.testing.assert_allclose(got, (share[..., None] * means).sum(1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_score_denoises_and_inpaints_like_its_energy(key):
+    energy = ex.energies.Gaussian(jnp.zeros(2), jnp.array([[1.0, 0.5], [0.5, 1.0]]))
+    field = ex.Score(lambda x, c=None: ex.score(energy, x))
+    x = np.asarray(jax.random.normal(key, (8, 2)))
+    settings = {"sigma_0": 0.5, "event_shape": (2,)}
+    np.testing.assert_allclose(denoise(field, x, **settings), denoise(energy, x, **settings), rtol=1e-5)
+    known, sampler = np.array([True, False]), Langevin(0.01, schedules.constant(1.0, 20))
+    both = [inpaint(model, x, known, key=key, sampler=sampler, **settings) for model in (field, energy)]
+    np.testing.assert_allclose(*both, rtol=1e-5)
+
+
+def test_a_noise_conditional_model_generates_and_inpaints(key):
+    truth = ex.energies.Gaussian([1.0, -1.0], [[1.0, 0.8], [0.8, 1.0]])
+    model = ex.energies.Smoothings(truth)
+    sampler = ex.samplers.AnnealedNoiseLangevin(np.geomspace(5, 0.1, 12), steps_per_level=50)
+    x = generate(model, 64 * 100, key=key, sampler=sampler, center=0.0)
+    assert_mean(x.reshape(64, 100, 2).mean(1), [1.0, -1.0], "mean of samples", allowance=0.1)
+    rows = np.tile(np.array([[2.0, 0.0]], np.float32), (64 * 100, 1))
+    filled = inpaint(model, rows, np.array([True, False]), key=key, sampler=sampler, center=0.0)
+    np.testing.assert_array_equal(filled[:, 0], 2.0)
+    assert_mean(filled[:, 1].reshape(64, -1).mean(1), -1 + 0.8 / 1.01, "given the known one", allowance=0.1)

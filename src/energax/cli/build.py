@@ -121,10 +121,15 @@ def _pipeline(config: RunConfig, dataset: Dataset) -> tuple[Pipeline, tuple[int,
 def _with_ladder(config: RunConfig, seen: np.ndarray) -> RunConfig:
     """Return the configuration with the noise levels that were left to the data filled in."""
     options = config.objective_options
-    if config.objective != "noise-conditional" or None not in (options.sigma_max, options.levels):
+    told = config.objective == "noise-conditional"
+    if config.objective not in ("noise-conditional", "multiscale"):
+        return config
+    if options.sigma_max is not None and (options.levels is not None or not told):
         return config
     proposed = objectives.noise_ladder(seen, sigma_min=options.sigma_min)
     top = float(proposed[0]) if options.sigma_max is None else options.sigma_max
+    if not told:
+        return replace(config, {"objective.sigma_max": round(top, 4)})
     ratio = float(proposed[0] / proposed[1])
     check(top > options.sigma_min, "train", "objective.sigma_max", "above objective.sigma_min", top)
     count = 1 + math.ceil(math.log(top / options.sigma_min) / math.log(ratio))
