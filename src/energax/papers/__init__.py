@@ -108,14 +108,14 @@ STUDIES: dict[str, Study] = {
             name="score-low-density",
             title="Scores learned without and with noise, where the data are dense and where they are not",
             source="Lecture, pitfalls; Song & Ermon (2019), figure 2",
-            cost="cpu: twelve small trainings, two to three minutes; paper: twenty longer ones",
+            cost="cpu: twelve small trainings, two minutes; paper: twenty longer ones",
             module="score_low_density",
         ),
         Study(
             name="score-matching-cost",
             title="Time and memory of exact, sliced and denoising score matching as the dimension grows",
             source="Song & Kingma (2021), §4 and §4.2; Song, Garg, Shi & Ermon (2019)",
-            cost="cpu: d = 8 … 1,024, some minutes; paper: d = 8 … 4,096",
+            cost="cpu: d = 8 … 1,024, two to three minutes; paper: d = 8 … 4,096",
             module="score_matching_cost",
         ),
     ]

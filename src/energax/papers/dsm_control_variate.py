@@ -233,7 +233,7 @@ def _verdict(
     def turn(name: str) -> str:
         at, smaller = facts["crossings"][name], [_ratio(f, "gradient") < 1 for f in variances[name]]
         where = "at every σ" if all(smaller) else "at some σ" if at is None else f"below σ ≈ {at:.2g}"
-        return f"{name} {where if any(smaller) else 'at no σ'}"
+        return f"for {name} {where if any(smaller) else 'at no σ'}"
 
     exponents = facts["exponents"][MODELS[0]]
     effects = [_effect(e) for e in errors]
@@ -247,7 +247,7 @@ def _verdict(
         f"At small σ, at the truth, the loss's variance goes as σ^{exponents['loss_without']:.1f} without the"
         f" control variate and σ^{exponents['loss_with']:.1f} with it, the gradient's as"
         f" σ^{exponents['gradient_without']:.1f} and σ^{exponents['gradient_with']:.1f}. The gradient's"
-        f" variance is smaller with it: {'; '.join(turn(name) for name in MODELS)}. In training it {trained}."
+        f" variance is smaller with it {'; '.join(turn(name) for name in MODELS)}. In training it {trained}."
         f" The mean gradients {says} (largest statistic {worst:.1f}, 1 on average)."
     )
 
