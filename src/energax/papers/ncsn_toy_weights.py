@@ -90,7 +90,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     found: dict[str, list[dict[str, float]]] = {case: [] for case in CASES}
     drawn: dict[str, np.ndarray] = {}
 
-    def judge(case: str, sampler: Any, model: Model, keys: Array, error: float) -> None:
+    def judge(case: str, sampler: Any, model: Any, keys: Array, error: float) -> None:
         start_key, run_key = keys
         start = jax.random.uniform(start_key, (size.chains, 2), minval=-SIDE, maxval=SIDE)
         ended = np.asarray(run_chains(sampler, model, start, key=run_key, steps=STEPS).x)
@@ -120,7 +120,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             condition_size=NOISE_FEATURES,
             key=noise_field_key,
         )
-        model = NoiseConditional(Score(network), mean=float(x.mean()), scale=float(x.std()))
+        model: Any = NoiseConditional(Score(network), mean=float(x.mean()), scale=float(x.std()))
         objective = NoiseConditionalScoreMatching(SIGMA_MIN, SIGMA_MAX, LEVELS)
         learned = fit(model, objective, x, key=fit_key, progress=False, **settings).energy
         last = mixture.smoothed(SIGMA_MIN)

@@ -150,8 +150,10 @@ def _compiled(objective: Objective, d: int, size: Size) -> tuple[Callable[[], An
         return jax.grad(loss)(parameters)
 
     program = jax.jit(gradient).lower(parameters, x, key).compile()
-    used, operations = program.memory_analysis().temp_size_in_bytes, program.cost_analysis()["flops"]
-    return lambda: program(parameters, x, key), used, operations
+    memory, cost = program.memory_analysis(), program.cost_analysis()
+    assert memory is not None
+    assert cost is not None
+    return lambda: program(parameters, x, key), memory.temp_size_in_bytes, cost["flops"]
 
 
 def _seconds(call: Callable[[], Any]) -> tuple[float, float]:
