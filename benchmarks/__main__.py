@@ -13,7 +13,12 @@ ROWS = {
     "langevin-2d": "langevin_2d",
     "langevin-64d": "langevin_64d",
     "mdsm-conv": "mdsm_conv",
+    "score-matching-exact": "score_matching_exact",
+    "score-matching-exact-torch": "score_matching_exact_torch",
+    "score-matching-exact-by-hand": "score_matching_exact_by_hand",
+    "score-matching-sliced": "score_matching_sliced",
     "memory-mnist": "memory",
+    "memory-exact-256": "memory_exact",
 }
 
 

@@ -250,7 +250,7 @@ class OtherProcesses:
 def machine(threads: int) -> dict[str, Any]:
     """Return what the numbers depend on, in general words."""
     packages = {}
-    for name in ("jax", "jaxlib", "equinox", "torch", "torchebm", "numpy"):
+    for name in ("jax", "jaxlib", "equinox", "torch", "torchebm", "ebmkit", "numpy"):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:

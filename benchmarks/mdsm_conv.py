@@ -12,7 +12,7 @@ import numpy as np
 import energax as ex
 from benchmarks.harness import Pair, Row
 from benchmarks.torch_side import ResNet
-from benchmarks.training_pair import training_pair
+from benchmarks.training_pair import mdsm_pair
 
 __all__ = ["ROW"]
 
@@ -20,9 +20,7 @@ __all__ = ["ROW"]
 def build(quick: bool) -> Pair:
     energy = ex.energies.ResNet((32, 32, 1), layers=6, width=16, key=jax.random.key(0))
     data = np.random.default_rng(0).random((512, 32, 32, 1), np.float32)
-    return training_pair(
-        energy, ResNet(32, 1, 6, 16), data, batch_size=32, units=1 if quick else 2, loop="host"
-    )
+    return mdsm_pair(energy, ResNet(32, 1, 6, 16), data, batch_size=32, units=1 if quick else 2, loop="host")
 
 
 ROW = Row(

@@ -7,7 +7,7 @@ import jax
 import energax as ex
 from benchmarks.harness import Pair, Row
 from benchmarks.torch_side import MLP
-from benchmarks.training_pair import training_pair
+from benchmarks.training_pair import mdsm_pair
 
 __all__ = ["ROW"]
 
@@ -15,7 +15,7 @@ __all__ = ["ROW"]
 def build(quick: bool) -> Pair:
     energy = ex.energies.MLP((64,), width=512, depth=4, key=jax.random.key(0))
     data = ex.data.digits().train
-    return training_pair(
+    return mdsm_pair(
         energy, MLP(64, 512, 4), data, batch_size=128, units=10 if quick else 20, loop="compiled"
     )
 

@@ -13,46 +13,55 @@ import sys
 
 from benchmarks.harness import Measured
 
-__all__ = ["LIMIT", "NAME", "measure_memory"]
+__all__ = ["LIMIT", "NAME", "measure_child", "measure_memory"]
 
 NAME = "memory-mnist"
 LIMIT = 3 * 1024  # MiB
 
-CHILD = '''
+HEAD = '''
 import json, resource, sys
 import jax, numpy as np
 import energax as ex
-from energax.presets import preset
 
 rows, steps = map(int, sys.argv[1:])
-config = preset("mnist", "mnist")
-data = np.random.default_rng(0).random((rows, 28, 28, 1), np.float32)
 def peak():
     """MiB; VmHWM starts anew with a program, which ru_maxrss does not on Linux."""
     if sys.platform == "linux":
         lines = open("/proc/self/status").read().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+'''
+
+CHILD = """
+from energax.presets import preset
+
+config = preset("mnist", "mnist")
+data = np.random.default_rng(0).random((rows, 28, 28, 1), np.float32)
 before = peak()
 energy = ex.energies.PatchMixer((28, 28, 1), **vars(config.energy_options), key=jax.random.key(0))
 objective = ex.objectives.MultiscaleDenoisingScoreMatching.preset("mnist")
 fit = ex.fit(energy, objective, data, key=jax.random.key(1), config=config.fit, steps=steps, progress=False)
+"""
+
+TAIL = """
 assert np.isfinite(fit.history[-1]["loss"])
 print(json.dumps({"before": before, "peak": peak()}))
-'''
+"""
+
+
+def measure_child(name: str, job: str, child: str, rows: int, steps: int) -> Measured:
+    """Return the peak, in MiB, of a program that makes `rows` rows, says what it had `before` and fits."""
+    command = [sys.executable, "-c", HEAD + child + TAIL, str(rows), str(steps)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr.strip().splitlines()[-1]}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    figures = {"MiB at the peak:": told["peak"], "of them before the model:": told["before"]}
+    return Measured(name, job, "", figures=figures)
 
 
 def measure_memory(quick: bool) -> Measured:
     """Return the peak of a few steps of training, in MiB."""
-    arguments = [str(10_000 if quick else 60_000), str(2 if quick else 6)]
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{NAME}: {done.stderr.strip().splitlines()[-1]}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    job = (
-        f"peak memory of `fit`, patch mixer on {arguments[0]} × 28 × 28 × 1; at most {LIMIT:,} MiB are asked"
-    )
-    figures = {"MiB at the peak:": told["peak"], "of them before the model:": told["before"]}
-    return Measured(NAME, job, "", figures=figures)
+    rows = 10_000 if quick else 60_000
+    job = f"peak memory of `fit`, patch mixer on {rows} × 28 × 28 × 1; at most {LIMIT:,} MiB are asked"
+    return measure_child(NAME, job, CHILD, rows, 2 if quick else 6)

@@ -1,4 +1,4 @@
-"""The same networks, loss and training step in eager PyTorch, as well as we know how to write it.
+"""The same networks, losses and training step in eager PyTorch, as well as we know how to write it.
 
 PyTorch cannot compile a double backward (pytorch#91469), so eager mode is what its users run.
 Adam is the fused implementation and the average is kept by one multi-tensor operation.
@@ -7,16 +7,20 @@ Adam is the fused implementation and the average is kept by one multi-tensor ope
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["MLP", "QuadraticHead", "ResNet", "Trainer", "copy_of", "input_gradient"]
+__all__ = ["MDSM", "MLP", "Loss", "QuadraticHead", "ResNet", "Trainer", "copy_of", "input_gradient"]
+
+Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 ACTIVATIONS = {"silu": F.silu, "elu": F.elu}
 
@@ -95,7 +99,7 @@ class ResNet(nn.Module):
 def _named(model: Any) -> dict[str, np.ndarray]:
     """Return the arrays of an Energax module (or its gradient) by PyTorch's names, in its layouts."""
     arrays = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(model):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(eqx.filter(model, eqx.is_array)):
         name = ".".join(str(getattr(k, "name", getattr(k, "idx", k))) for k in path)
         value = np.array(leaf)
         arrays[name] = value.transpose(3, 2, 0, 1) if value.ndim == 4 else value  # HWIO to OIHW
@@ -126,51 +130,63 @@ def input_gradient(module: nn.Module, x: torch.Tensor, *, create_graph: bool) ->
     return torch.autograd.grad(module(x).sum(), x, create_graph=create_graph)[0]
 
 
+class MDSM:
+    """Multiscale denoising score matching with one noise level per row of a batch.
+
+    Parameters
+    ----------
+    sigma
+        The levels.
+    sigma_0
+        As in the objective.
+    """
+
+    def __init__(self, sigma: torch.Tensor, sigma_0: float):
+        self.sigma, self.weight, self.sigma_0 = sigma, sigma**-2, sigma_0
+
+    def __call__(self, module: nn.Module, x: torch.Tensor, z: torch.Tensor | None) -> torch.Tensor:
+        """Return the loss of clean rows and their standard noise, drawn here if None."""
+        noise = self.sigma.reshape(-1, *[1] * (x.ndim - 1)) * (torch.randn_like(x) if z is None else z)
+        gradient = input_gradient(module, x + noise, create_graph=True)
+        residual = noise - self.sigma_0**2 * gradient
+        return (residual.flatten(1).square().sum(1) * self.weight).mean()
+
+
 class Trainer:
-    """MDSM with one noise level per row, Adam with a cosine schedule, and an average of the weights.
+    """A loss descended by Adam with a cosine schedule, and an average of the weights.
 
     Parameters
     ----------
     module
         The energy on a batch.
+    loss
+        (module, rows, what is drawn for them or None to draw it) ↦ the loss.
     data
         All rows; a step gathers its own.
-    sigma
-        One noise level per row of a batch.
-    sigma_0, learning_rate, steps, ema
+    learning_rate, steps, ema
         As in `energax.fit`.
     """
 
     def __init__(
         self,
         module: nn.Module,
+        loss: Loss,
         data: torch.Tensor,
-        sigma: torch.Tensor,
         *,
-        sigma_0: float,
         learning_rate: float,
         steps: int,
         ema: float,
     ):
-        self.module, self.data = module, data
-        self.sigma = sigma.reshape(-1, *[1] * (data.ndim - 1))
-        self.weight = sigma**-2
-        self.sigma_0, self.learning_rate, self.steps, self.decay = sigma_0, learning_rate, steps, ema
+        self.module, self.loss, self.data = module, loss, data
+        self.learning_rate, self.steps, self.decay = learning_rate, steps, ema
         self.parameters = list(module.parameters())
         self.average = [torch.zeros_like(p) for p in self.parameters]
         self.adam = torch.optim.Adam(self.parameters, lr=learning_rate, fused=True)
         self.done = 0
 
-    def loss(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        """Return the loss of clean rows and their standard noise."""
-        gradient = input_gradient(self.module, x + self.sigma * z, create_graph=True)
-        residual = self.sigma * z - self.sigma_0**2 * gradient
-        return (residual.flatten(1).square().sum(1) * self.weight).mean()
-
     def step(self, rows: torch.Tensor, z: torch.Tensor | None = None) -> torch.Tensor:
         """Descend once and return the loss."""
-        x = self.data[rows]
-        loss = self.loss(x, torch.randn_like(x) if z is None else z)
+        loss = self.loss(self.module, self.data[rows], z)
         self.adam.zero_grad(set_to_none=True)
         loss.backward()
         for group in self.adam.param_groups:

@@ -1,7 +1,8 @@
-"""The pair behind both training rows: `energax.fit`'s own loop against the eager PyTorch step."""
+"""The pair behind every training row: `energax.fit`'s own loop against the eager PyTorch step."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -11,43 +12,73 @@ import numpy as np
 import torch
 
 from benchmarks.harness import Pair, close
-from benchmarks.torch_side import Trainer, copy_of, flat, flat_torch
+from benchmarks.torch_side import MDSM, Loss, Trainer, copy_of, flat, flat_torch
 from energax.config import FitConfig
-from energax.objectives import Batch, MultiscaleDenoisingScoreMatching
+from energax.objectives import Batch, MultiscaleDenoisingScoreMatching, Objective
 from energax.objectives.denoising import add_noise
 from energax.training.fit import _Loop  # the moving parts of `fit`, without its files and signals
 from energax.training.mesh import data_mesh
 from energax.training.order import rows_of_steps
 
-__all__ = ["training_pair"]
+__all__ = ["mdsm_pair", "training_pair"]
+
+
+def mdsm_pair(
+    energy: Any, module: torch.nn.Module, data: np.ndarray, *, batch_size: int, units: int, loop: str
+) -> Pair:
+    """Return MDSM training of an energy and of its twin (see `training_pair`)."""
+    objective = MultiscaleDenoisingScoreMatching()
+    ladder = objective.ladder(batch_size)
+    return training_pair(
+        energy,
+        copy_of(energy, module),
+        data,
+        objective=objective,
+        loss=MDSM(torch.from_numpy(np.array(ladder)), float(objective.sigma_0)),
+        drawn=lambda x, key: add_noise(x, ladder, key)[1],
+        batch_size=batch_size,
+        units=units,
+        loop=loop,
+    )
 
 
 def training_pair(
-    energy: Any, module: torch.nn.Module, data: np.ndarray, *, batch_size: int, units: int, loop: str
+    energy: Any,
+    module: torch.nn.Module,
+    data: np.ndarray,
+    *,
+    objective: Objective,
+    loss: Loss,
+    drawn: Callable[[jax.Array, jax.Array], Any] | None,
+    batch_size: int,
+    units: int,
+    loop: str = "compiled",
 ) -> Pair:
-    """Return MDSM training of an energy and of its twin in PyTorch, `units` steps a call.
+    """Return training of an energy and of its twin in PyTorch, `units` steps a call.
 
     Parameters
     ----------
     energy, module
-        The same network; the weights of the first are copied into the second.
+        The same network with the same weights.
     data
         Rows for the first; channels are moved to the front for the second if they are images.
+    objective, loss
+        The same loss, for the first and for the second.
+    drawn
+        (rows, key) ↦ what the objective draws for them, of their shape; None if it draws nothing.
     loop
         "compiled" or "host": where `fit` must have decided to run its loop.
     """
     horizon = 100_000
     config = FitConfig(steps=horizon, batch_size=batch_size, log_every=units)
-    objective = MultiscaleDenoisingScoreMatching()
     ours = _Loop(energy, objective, Batch(data), None, None, config, data_mesh(), jax.random.key(1))
     assert ours.compiled == (loop == "compiled"), f"fit chose another loop than the {loop} one"
 
     channels_first = (0, 3, 1, 2) if data.ndim == 4 else tuple(range(data.ndim))
     peer = Trainer(
-        copy_of(energy, module),
+        module,
+        loss,
         torch.from_numpy(np.ascontiguousarray(data.transpose(channels_first))),
-        torch.from_numpy(np.array(objective.ladder(batch_size))),
-        sigma_0=float(objective.sigma_0),
         learning_rate=config.learning_rate,
         steps=horizon,
         ema=config.ema,
@@ -57,7 +88,7 @@ def training_pair(
         return rows_of_steps(ours.seed, start, stop, batch_size, len(data))
 
     def verify() -> dict[str, float]:
-        """Compare the loss and its gradient on one draw of noise, then three whole updates."""
+        """Compare the loss and its gradient on the same draws, then three whole updates."""
         compared = {}
         gradient = eqx.filter_jit(
             eqx.filter_value_and_grad(lambda m, b, k: objective.loss(m, None, None, b, k)[0])
@@ -66,18 +97,22 @@ def training_pair(
             here = rows(i, i + 1)[0]
             key = jax.random.split(jax.random.fold_in(ours.state.key, i), 3)[1]
             batch = Batch(jnp.asarray(data[here]))
-            z = np.array(add_noise(batch.x, objective.ladder(batch_size), key)[1]).transpose(channels_first)
+            z = None
+            if drawn is not None:
+                draws = np.array(drawn(batch.x, key)).transpose(channels_first)
+                z = torch.from_numpy(np.ascontiguousarray(draws))
             if i == 0:
-                loss, slope = gradient(energy, batch, key)
-                loss_ = peer.loss(peer.data[torch.from_numpy(here)], torch.from_numpy(z.copy()))
+                value, slope = gradient(energy, batch, key)
+                value_ = loss(module, peer.data[torch.from_numpy(here)], z)
                 names, parameters = zip(*module.named_parameters(), strict=True)
-                slope_ = dict(zip(names, torch.autograd.grad(loss_, parameters), strict=True))
-                compared |= close("loss", loss, loss_.item(), within=1e-5)
+                slopes = torch.autograd.grad(value_, parameters, materialize_grads=True)
+                slope_ = dict(zip(names, slopes, strict=True))
+                compared |= close("loss", value, value_.item(), within=1e-5)
                 compared |= close("gradient", flat(slope), flat_torch(slope_), within=1e-4)
             before = flat(ours.state.model)
             (record,) = ours.chunk(i + 1)
             ours.done += 1
-            stepped = peer.step(torch.from_numpy(here), torch.from_numpy(z.copy()))
+            stepped = peer.step(torch.from_numpy(here), z)
             compared |= close(f"loss of step {i}", record["loss"], stepped.item(), within=1e-4)
             # Adam's first steps are signs of the gradient, which rounding may turn where it is nil.
             after, after_ = flat(ours.state.model), flat_torch(dict(module.named_parameters()))
