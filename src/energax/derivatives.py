@@ -72,7 +72,7 @@ class Score(eqx.Module):
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one event, if the field says."""
-        return self.field.event_shape  # pyright: ignore[reportFunctionMemberAccess]
+        return self.field.event_shape
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Event:
         """Return the field at one event."""

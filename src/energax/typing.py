@@ -6,7 +6,7 @@ likelier; p(x) ∝ exp(−E(x)); the score is s(x) = ∇ log p(x) = −∇E(x).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,8 +30,8 @@ Scalar: TypeAlias = Array
 Key: TypeAlias = PRNGKeyArray
 """A typed JAX key, `jax.random.key(seed)`."""
 
-Model: TypeAlias = Callable[..., Any]
-"""An energy x ↦ E(x) or (x, c) ↦ E(x, c) on one event, or a `Score`."""
+Model: TypeAlias = Any
+"""An energy x ↦ E(x) or (x, c) ↦ E(x, c) on one event; a `Score`; or what has `at(sigma)`."""
 
 Metrics: TypeAlias = dict[str, Array]
 """What a step reports; every value keeps its shape from step to step."""

@@ -27,6 +27,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from energax.checks import check, check_number
 from energax.derivatives import TRACE_CHUNK, evaluate, jacobian_diagonal, score
@@ -109,7 +110,7 @@ class BoxScoreMatching(_WeightedScoreMatching):
     def init(self, model: Model, data: Batch, key: Key) -> tuple[Any, Any]:
         """Refuse data outside the box and energies without a second derivative."""
         owner = type(self).__name__
-        if not isinstance(self.low, jax.core.Tracer):
+        if not isinstance(self.low, Tracer):
             require_within(owner, data.x, float(self.low), float(self.high), "a wider box or ScoreMatching")
         require_smooth(owner, model, data.x, data.condition, "DenoisingScoreMatching")
         return None, None

@@ -137,13 +137,11 @@ def _ladder_ratio(d: int) -> float:
         centre = np.sqrt(2 * d) * (gamma - 1)
         return float(scipy.stats.norm.cdf(centre + 3 * gamma) - scipy.stats.norm.cdf(centre - 3 * gamma))
 
-    high = 2.0
-    while overlap(high) > BULK and high < 1e6:
-        high *= 2
-    # In few dimensions levels always overlap: a ratio of two loses nothing.
-    return (
-        min(float(scipy.optimize.brentq(lambda g: overlap(g) - BULK, 1.0, high)), 2.0) if high < 1e6 else 2.0
-    )
+    # In few dimensions even far levels overlap: a ratio of two loses nothing.
+    if overlap(2.0) >= BULK:
+        return 2.0
+    root = scipy.optimize.root_scalar(lambda gamma: overlap(gamma) - BULK, bracket=(1.0, 2.0))
+    return float(root.root)
 
 
 def noise_step(sigmas: ArrayLike, steps_per_level: int) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
 from energax.checks import check
@@ -80,7 +81,7 @@ def _is_curved(model: Model, x: Events, condition: Condition | None) -> bool:
 
 def _concrete(x: Events) -> np.ndarray | None:
     leaves = jax.tree.leaves(x)
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
         return None
     return np.concatenate([np.asarray(leaf).reshape(leaf.shape[0], -1) for leaf in leaves], axis=1)
 

@@ -47,6 +47,6 @@ def denoised_at(sigmas: tuple[float, ...]) -> Callable[[Model, Event, jax.Array]
 
     def observe(model: Model, x: Event, i: jax.Array) -> Event:
         sigma = levels[jnp.minimum(i, len(sigmas) - 1)]
-        return denoising_jump(model.at(sigma), x, sigma)  # pyright: ignore[reportFunctionMemberAccess]
+        return denoising_jump(model.at(sigma), x, sigma)
 
     return observe

@@ -55,6 +55,6 @@ def denoise(
     rows = check_array("denoise", "noisy", noisy, event_shape=event_shape_of(energy, event_shape, "denoise"))
     if sigma is not None:
         sigma_0 = check_number("denoise", "sigma", sigma, above=0)
-        energy = energy.at(jnp.asarray(sigma_0, jnp.float32))  # pyright: ignore[reportFunctionMemberAccess]
+        energy = energy.at(jnp.asarray(sigma_0, jnp.float32))
     scale = jnp.asarray(sigma_0, jnp.float32)
     return map_rows(lambda chunk: jump(energy, chunk[0], scale, chunk[1]), (rows, condition))

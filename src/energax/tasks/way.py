@@ -76,7 +76,7 @@ class Way:
 
     def energy(self, model: Model) -> Model | None:
         """Return the energy of x alone: at the smallest level if told; None for a vector field."""
-        one = model.at(self.sigma_0) if self.told else model  # pyright: ignore[reportFunctionMemberAccess]
+        one = model.at(self.sigma_0) if self.told else model
         return None if isinstance(one, Score) else one
 
 
@@ -101,13 +101,14 @@ def way(config: RunConfig) -> Way:
         sigma = options.sigma
         return Way(Langevin.mdsm(s.epsilon * sigma, constant), sigma, sigma, False, (sigma, sigma))
     if config.objective == "noise-conditional":
-        known = options.sigma_max is not None and options.levels is not None
+        low, high, count = options.sigma_min, options.sigma_max, options.levels
+        known = high is not None and count is not None
         check(known, "sampler", "objective.sigma_max and levels", "resolved from the data", None)
-        sigmas = np.geomspace(options.sigma_max, options.sigma_min, options.levels)
-        each = max(1, total // options.levels)
-        dynamics = AnnealedNoiseLangevin(sigmas, s.epsilon * options.sigma_min**2, each)
-        ends = options.sigma_min, options.sigma_max
-        return Way(dynamics, options.sigma_max, options.sigma_min, True, ends)
+        assert high is not None
+        assert count is not None
+        sigmas = np.geomspace(high, low, count)
+        dynamics = AnnealedNoiseLangevin(sigmas, s.epsilon * low**2, max(1, total // count))
+        return Way(dynamics, high, low, True, (low, high))
     if config.objective == "ratio":
         return Way(BitGibbs(total), s.noise_max, None)
     langevin = Langevin.mdsm(s.epsilon, constant)

@@ -17,7 +17,7 @@ from energax.report.measure.progress import Progress, tenths
 from energax.report.measure.protocol import Protocol
 from energax.report.measure.reach import Reach
 from energax.report.measure.units import Units
-from energax.samplers import observers
+from energax.samplers import Observer, observers
 from energax.typing import Key, Model
 
 __all__ = ["Samples", "Trace", "sampling"]
@@ -95,7 +95,7 @@ def sampling(
     every = max(1, -(-total // records))
     progress(f"sampling {n} chains")
     used = way.way
-    watched: dict[str, observers.Observer] = {"noisy": observers.position}
+    watched: dict[str, Observer] = {"noisy": observers.position}
     if used.told:
         watched["denoised"] = observers.denoised_at(tuple(way.temperatures.tolist()))
     elif used.sigma_0 is not None:
