@@ -106,6 +106,6 @@ def difference(these: Sequence[float], those: Sequence[float]) -> Difference:
     """Compare two cases seed by seed: these − those."""
     from scipy.stats import t
 
-    mean, error = summary(np.asarray(these, np.float64) - np.asarray(those, np.float64))
+    mean, error = summary((np.asarray(these, np.float64) - np.asarray(those, np.float64)).tolist())
     reach = t.ppf(0.975, len(these) - 1) * error if len(these) > 1 else float("inf")
     return Difference(mean, error, bool(abs(mean) > reach))

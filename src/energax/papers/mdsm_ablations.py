@@ -301,7 +301,7 @@ def _copies(samples: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
     return float(np.mean(cdist(x, pixels(train)).min(1) < cdist(x, pixels(test)).min(1)))
 
 
-def _values(results: Mapping[str, Any], case: str, name: str) -> list[float]:
+def _values(results: Mapping[str, Any], case: str, name: str) -> list[Any]:
     return [r[name] for r in results[case]]
 
 
@@ -448,7 +448,7 @@ def _robust(results: Mapping[str, Any]) -> str:
     return _says(
         "§4",
         "linear spacing is somewhat more robust",
-        rise[1].by < rise[0].by and spread[1] < spread[0],
+        rise[1].by < rise[0].by and bool(spread[1] < spread[0]),
         f"A ladder to σ = 10 instead of 2 changes the distance by {rise[0].by:+.3f} if geometric and "
         f"{rise[1].by:+.3f} if linear; over seeds the distance has a standard deviation of {spread[0]:.4f} "
         f"and {spread[1]:.4f}.",

@@ -372,7 +372,8 @@ def _draw(results: Mapping[str, Any], shown: Mapping[str, np.ndarray], bench: Be
 
     figure = Figure(figsize=(13, 7.8), layout="constrained")
     FigureCanvasAgg(figure)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    top, bottom = halves
     left, middle, right = top.subplots(1, 3)
     colors = {PLAIN: "0.5", APPROXIMATE: "C0", EXACT: "C2", TOLD: "C1"}
     for (body, how), case in zip(CASES, results, strict=True):

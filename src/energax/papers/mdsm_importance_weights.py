@@ -225,7 +225,7 @@ def _closed_forms(population: GaussianMixture, data: Array, x: Array, rows: Arra
 def _trained(weighting: str, data: np.ndarray, x: Array, sizes: Sizes, key: Key) -> list[np.ndarray]:
     """Return the scores of perceptrons trained by one of the objectives, one for each seed."""
     mistaken = weighting == "minibatch"
-    kind = OverTheMinibatch if mistaken else MultiscaleDenoisingScoreMatching
+    kind: Any = OverTheMinibatch if mistaken else MultiscaleDenoisingScoreMatching
     objective = kind(
         SIGMA_MIN,
         SIGMA_MAX,
