@@ -216,9 +216,14 @@ def sample(
     hold: int | None = None,
     anneal: int | None = None,
     cool: int | None = None,
+    noise_max: float | None = None,
+    epsilon: float | None = None,
     out: Path | None = None,
 ) -> int:
-    """Draw samples by annealed Langevin dynamics, and show how they came about.
+    """Draw samples by the dynamics that suit the objective, and show how they came about.
+
+    An energy of many noise levels is annealed in temperature, a noise-conditional model in
+    noise; what was trained without noise is sampled at T = 1 for all the steps together.
 
     Writes, replacing those of an earlier call:
 
@@ -232,6 +237,7 @@ def sample(
 
         energax sample runs/digits -n 64
         energax sample runs/digits -n 1000 --seed 1 --anneal 4000 --out better/
+        energax sample runs/digits --epsilon 0.5 --out wider/
 
     Parameters
     ----------
@@ -243,12 +249,23 @@ def sample(
         Steps of the geometric anneal to temperature 1. [default: the run's configuration]
     cool
         Steps from temperature 1 to 0. [default: the run's configuration]
+    noise_max
+        Standard deviation of the noise to start from. [default: the run's configuration]
+    epsilon
+        Step in units of σ₀ (of the noise level, for a noise-conditional model); 0.2 is the
+        paper's. [default: the run's configuration]
     out
         The folder to write to. [default: the run folder]
     """
     from energax.cli.use import sample
 
-    schedule = {"sampler.hold": hold, "sampler.anneal": anneal, "sampler.cool": cool}
+    schedule = {
+        "sampler.hold": hold,
+        "sampler.anneal": anneal,
+        "sampler.cool": cool,
+        "sampler.noise_max": noise_max,
+        "sampler.epsilon": epsilon,
+    }
     changes = {name: value for name, value in schedule.items() if value is not None}
     return sample(run, n=n, seed=seed, changes=changes, out=out)
 

@@ -93,7 +93,7 @@ STUDIES: dict[str, Study] = {
         Study(
             name="ncsn-toy-weights",
             title="Langevin dynamics misses the weights of two far modes, annealed over noise it finds them",
-            source="Song & Ermon (2019), figures 2 and 3; lecture, NCSN",
+            source="Song & Ermon (2019); lecture, NCSN",
             cost="cpu: six small trainings, 4,000 chains, under two minutes; paper: two, 1,280 chains",
             module="ncsn_toy_weights",
         ),
@@ -107,7 +107,7 @@ STUDIES: dict[str, Study] = {
         Study(
             name="score-low-density",
             title="Scores learned without and with noise, where the data are dense and where they are not",
-            source="Lecture, pitfalls; Song & Ermon (2019), figure 2",
+            source="Lecture, pitfalls; Song & Ermon (2019)",
             cost="cpu: twelve small trainings, two minutes; paper: twenty longer ones",
             module="score_low_density",
         ),
