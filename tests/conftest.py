@@ -1,12 +1,14 @@
 """Seeds, the shared data folder, and one digits model that several truths are told about."""
 
 import os
+import resource
 from pathlib import Path
 
 import jax
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+FULL = 2_500_000  # kilobytes
 
 if "ENERGAX_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir():
     os.environ["ENERGAX_DATA"] = str(ROOT.parent / "shared" / "data")
@@ -17,6 +19,14 @@ os.environ.setdefault("ENERGAX_CACHE", str(ROOT / ".cache"))
 jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["ENERGAX_CACHE"]) / "xla"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Once they fill memory, let go of compiled programs after each file: the disk keeps them."""
+    yield
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > FULL:
+        jax.clear_caches()
 
 
 def pytest_addoption(parser):
