@@ -49,7 +49,7 @@ class NormsOfTheChain(Sampler):
 
     def step(self, model, x, key, i):
         right, _ = self.right.step(model, x, key, i)
-        a, sigma = self.right.scale(i), self.right.noise(i)
+        a, sigma = self.right.scale(i), self.right.level(i)
         s, z = score(model.at(sigma), x / a) / a, jax.random.normal(key, x.shape)
         r = self.right.kick(i) / (2 * a * sigma)
         eta = 2 * r**2 * jnp.sum(z**2) / jnp.sum(s**2)

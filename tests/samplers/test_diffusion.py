@@ -113,7 +113,7 @@ def test_steps_are_the_papers_formulas(key):
 
     moved_and_score = eqx.filter_jit(moved_and_score)
     exploding = ReverseDiffusion(PROCESSES[0], 100, 0)
-    high, low = np.asarray(exploding.noise.values[:2], float)
+    high, low = np.asarray(exploding.level.values[:2], float)
     moved, s = moved_and_score(exploding)
     wanted = x + (high**2 - low**2) * s + np.sqrt(high**2 - low**2) * z  # algorithm 2
     np.testing.assert_allclose(moved, wanted, rtol=1e-4)
@@ -136,7 +136,7 @@ def test_the_correctors_signal_to_noise_ratio_is_snr_at_most(process, key):
     r, i, d = 0.16, 7, 20
     sampler = ReverseDiffusion(process, 10, 1, r)
     t = float(np.linspace(1, process.least, 11)[4])
-    np.testing.assert_allclose(sampler.noise.values[i], process.noise(t), rtol=1e-5)
+    np.testing.assert_allclose(sampler.level.values[i], process.noise(t), rtol=1e-5)
     eta, kick = float(sampler.step_size.values[i]), float(sampler.kick.values[i])
     np.testing.assert_allclose(kick**2, 2 * eta, rtol=1e-5)
 
@@ -212,7 +212,7 @@ def test_the_table_counts_evaluations_of_the_score():
     process = VarianceExploding(0.1, 10.0)
     sampler = ReverseDiffusion(process, 2, corrector_steps=2)
     assert sampler.horizon == 2 * 3 + 1
-    np.testing.assert_allclose(sampler.noise.values, [10, 1, 1, 1, 0.1, 0.1, 0.1], rtol=1e-5)
+    np.testing.assert_allclose(sampler.level.values, [10, 1, 1, 1, 0.1, 0.1, 0.1], rtol=1e-5)
     noisy = ReverseDiffusion(process, 2, corrector_steps=0, denoise=False)
     assert noisy.horizon == 2
     assert sampler.kick(6) == 0, "denoising adds no noise"

@@ -162,3 +162,26 @@ def test_a_noise_conditional_model_generates_and_inpaints(key):
     filled = inpaint(model, rows, np.array([True, False]), key=key, sampler=sampler, center=0.0)
     np.testing.assert_array_equal(filled[:, 0], 2.0)
     assert_mean(filled[:, 1].reshape(64, -1).mean(1), -1 + 0.8 / 1.01, "given the known one", allowance=0.1)
+
+
+def test_chains_start_where_their_sampler_begins(key):
+    # Not at 10 σ₀: reverse diffusion starts from its prior.
+    model = ex.energies.Smoothings(ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2)))
+    for process, spread in (
+        (ex.samplers.VarianceExploding(0.1, 10.0), 101.0),
+        (ex.samplers.VariancePreserving(), 1.0),
+    ):
+        sampler = ex.samplers.ReverseDiffusion(process, 2)
+        seen = ex.tasks.anneal(
+            model,
+            64 * 100,
+            key=key,
+            sampler=sampler,
+            center=0.0,
+            observers={"x": ex.samplers.observers.position},
+            every=100,
+        ).observed["x"][0]
+        assert_mean(np.square(seen).reshape(64, -1).mean(1), spread, "variance at the start", allowance=0.01)
+    rows, known = np.zeros((2, 2), np.float32), np.array([True, False])
+    with pytest.raises(ex.InputError, match="ReverseDiffusion does not say what noise its chains carry"):
+        inpaint(model, rows, known, key=key, sampler=sampler)

@@ -129,11 +129,11 @@ def _with_ladder(config: RunConfig, seen: np.ndarray) -> RunConfig:
     proposed = objectives.noise_ladder(seen, sigma_min=options.sigma_min)
     top = float(proposed[0]) if options.sigma_max is None else options.sigma_max
     if not told:
-        return replace(config, {"objective.sigma_max": round(top, 4)})
+        return replace(config, {"objective.sigma_max": float(f"{top:.5g}")})
     ratio = float(proposed[0] / proposed[1])
     check(top > options.sigma_min, "train", "objective.sigma_max", "above objective.sigma_min", top)
     count = 1 + math.ceil(math.log(top / options.sigma_min) / math.log(ratio))
-    chosen = {"objective.sigma_max": round(top, 4), "objective.levels": options.levels or count}
+    chosen = {"objective.sigma_max": float(f"{top:.5g}"), "objective.levels": options.levels or count}
     return replace(config, chosen)
 
 

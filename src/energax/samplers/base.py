@@ -25,7 +25,7 @@ from energax.loops import compiles_loop, fori
 from energax.samplers.schedules import Schedule
 from energax.typing import Condition, Event, Events, Key, Metrics, Model
 
-__all__ = ["Observer", "Run", "Sampler", "run"]
+__all__ = ["Observer", "Run", "Sampler", "check_conditional", "run"]
 
 Observer = Callable[[Model, Event, jax.Array], Any]
 """(model, x, i) ↦ what to record of one chain before step i; vmapped over chains."""
@@ -174,6 +174,12 @@ def run(
         if values
     }
     return Run(jax.vmap(sampler.position)(states), stacked, np.asarray(times))
+
+
+def check_conditional(owner: str, model: Model) -> None:
+    """Refuse a model that is not noise-conditional."""
+    wanted = "a noise-conditional one with a method `at(sigma)`"
+    check(hasattr(model, "at"), owner, "model", wanted, type(model).__name__)
 
 
 def _one_step(sampler, model, state, condition, key, i):

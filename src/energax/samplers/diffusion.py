@@ -17,13 +17,13 @@ For y it reads dy = −(σ²)′ s_σ(y) dt + √(σ²)′ dw̄. With the score 
     denoise     x ← (x + b² s)/a
 
 which are all x ← ρ (x + η s) + ν z: one table of (a, σ, ρ, η, ν), one score a step. Predicting
-with a = 1 is Song et al.'s algorithm 2. In the variance preserving process, with
-1 − β = (a/a′)², it is x ← (x + β s)/√(1−β) + √(β/(1−β)) z, whose mean is that of DDPM (their
-eq. 4; their noise, and the factor of x in their algorithm 3, differ by O(β²)). Denoising is
+with a = 1 is Song et al.'s. In the variance preserving process, with
+1 − β = (a/a′)², it is x ← (x + β s)/√(1−β) + √(β/(1−β)) z, whose mean is that of DDPM (its
+noise, and the factor of x in Song et al.'s predictor, differ by O(β²)). Denoising is
 Tweedie's posterior mean E[x_0 | x].
 
 The corrector is Langevin dynamics with the signal-to-noise ratio r = ‖ηs‖/‖√(2η)z‖, that is
-η = 2 (r‖z‖/‖s‖)², as Song et al.'s algorithms 4 and 5. Their norms are means over a batch. Taken
+η = 2 (r‖z‖/‖s‖)², as in Song et al.'s correctors. Their norms are means over a batch. Taken
 from each chain, they make the step depend on the place and on the draw: for small r the chain
 then keeps p^{d/(d+2)}‖s‖² and not p. Here each is replaced by what bounds its mean square: d for
 ‖z‖², d/b² for ‖s‖² (s = −E[z|x]/b), which is nearly attained by data of few dimensions among
@@ -31,8 +31,7 @@ many. So r is the ratio at most, and the step a function of the level alone. The
 −log p_t is at most 1/b², so the corrector is stable for r < 1.
 
 Sources: Song & Kingma (2021), "How to train your energy-based models", §4.4; Song et al. (2021),
-"Score-based generative modeling through stochastic differential equations", eq. 6, algorithms
-1–5; Ho, Jain & Abbeel (2020).
+"Score-based generative modeling through stochastic differential equations"; Ho, Jain & Abbeel (2020).
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from jax.flatten_util import ravel_pytree
 
 from energax.checks import check, check_integer, check_number
 from energax.derivatives import score
-from energax.samplers.base import Sampler
+from energax.samplers.base import Sampler, check_conditional
 from energax.samplers.schedules import Schedule
 from energax.typing import Array, Event, Key, Metrics, Model, Scalar
 
@@ -199,12 +198,6 @@ def scaled_score(model: Model, x: Event, a: Scalar, sigma: Scalar) -> Event:
     return jax.tree.map(lambda s: s / a, unscaled)
 
 
-def check_conditional(owner: str, model: Model) -> None:
-    """Refuse a model that is not noise-conditional."""
-    wanted = "a noise-conditional one with a method `at(sigma)`"
-    check(hasattr(model, "at"), owner, "model", wanted, type(model).__name__)
-
-
 class ReverseDiffusion(Sampler):
     """x ← ρ (x + η s_t(x)) + ν z: predictor, correctors and a last denoising, one score a step.
 
@@ -228,7 +221,7 @@ class ReverseDiffusion(Sampler):
 
     process: Process
     scale: Schedule
-    noise: Schedule
+    level: Schedule
     stretch: Schedule
     step_size: Schedule
     kick: Schedule
@@ -250,12 +243,17 @@ class ReverseDiffusion(Sampler):
         check(r < 1, owner, "snr", "below 1, where the corrector is stable", snr)
         self.process = process
         columns = _table(process, steps, corrector_steps, r, bool(denoise)).T
-        self.scale, self.noise, self.stretch, self.step_size, self.kick = map(Schedule, columns)
+        self.scale, self.level, self.stretch, self.step_size, self.kick = map(Schedule, columns)
 
     @property
     def horizon(self) -> int:
         """Evaluations of the score: steps · (1 + corrector_steps), and one more to denoise."""
-        return len(self.noise)
+        return len(self.level)
+
+    @property
+    def start_noise(self) -> float:
+        """The prior's scale for data of scale one; its mean is a(1) times that of the data."""
+        return float(self.process.prior_scale(1.0))
 
     @property
     def bias_order(self) -> float:
@@ -269,7 +267,7 @@ class ReverseDiffusion(Sampler):
 
     def step(self, model: Model, state: Event, key: Key, i: jax.Array) -> tuple[Event, Metrics]:
         """Return the position after step i."""
-        s = scaled_score(model, state, self.scale(i), self.noise(i))
+        s = scaled_score(model, state, self.scale(i), self.level(i))
         x, unravel = ravel_pytree(state)
         s, _ = ravel_pytree(s)
         z = jax.random.normal(key, x.shape, x.dtype)

@@ -16,7 +16,7 @@ Any process x_t = a(x_0 + σz) has the same flow, at y = x_t/a: see `samplers.di
 densities differ by −d log a.
 
 Sources: Song & Kingma (2021), "How to train your energy-based models", §4.4; Song et al. (2021),
-"Score-based generative modeling through stochastic differential equations", eq. 13 and 39–40;
+"Score-based generative modeling through stochastic differential equations", the probability flow;
 Grathwohl et al. (2019), FFJORD, for the fixed probes; Kidger (2022), diffrax.
 """
 
@@ -31,7 +31,7 @@ import numpy as np
 
 from energax.checks import check, check_integer, check_number
 from energax.derivatives import bind, hutchinson_trace, score, score_and_trace
-from energax.samplers.diffusion import check_conditional
+from energax.samplers.base import check_conditional
 from energax.typing import Array, ArrayLike, Condition, Event, Events, Float, Key, Model, Scalar
 
 __all__ = ["probability_flow_log_prob", "probability_flow_sample"]
@@ -51,7 +51,7 @@ def probability_flow_sample(
     atol: float = ATOL,
     max_steps: int = MAX_STEPS,
 ) -> Events:
-    """Carry each row from noise σ_max to σ_min along dx/dσ = −σ s_σ(x): Song et al., eq. 13.
+    """Carry each row from noise σ_max to σ_min along dx/dσ = −σ s_σ(x) (Song et al., the probability flow).
 
     Nothing is random: the draws are those of `starts`. Rows keep noise σ_min, which
     `denoising_jump(model.at(sigma_min), x, sigma_min)` takes off.
@@ -106,7 +106,7 @@ def probability_flow_log_prob(
     atol: float = ATOL,
     max_steps: int = MAX_STEPS,
 ) -> Float[Array, " n"]:
-    """Return log p_{σ_min}(x) of each row, in nats: Song et al., eq. 39, in the variable σ.
+    """Return log p_{σ_min}(x) of each row, in nats (Song et al.), in the variable σ.
 
     It is the density of data to which noise σ_min was added. It is normalised whatever the
     model: the flow of any score carries the prior to a density, which for a `Score` that is no

@@ -3,7 +3,7 @@ r"""Dynamics of the unknown part of an event, the known part clamped and noised.
 At step i the known coordinates are set to x_known + n_i z, with the noise that the rest of the
 event carries at that step. Annealing by temperature, n_i = σ₀√T_i: the noise "appropriate to the
 sampling temperature" of MDSM §4. (The authors' code takes σ₀ T^{1/4}; at equilibrium a coordinate
-at temperature T carries noise σ₀ T^{1/2}.) Annealing by noise level, n_i = σ_k (NCSN §4).
+at temperature T carries noise σ₀ T^{1/2}.) Annealing by noise level, n_i = σ_k (NCSN: Song & Ermon 2019).
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Clamped(Sampler):
     """
 
     dynamics: Sampler
-    noise: Schedule
+    known_noise: Schedule
 
     def __init__(self, dynamics: Sampler, noise: float | Schedule):
         self.dynamics = dynamics
-        self.noise = noise if isinstance(noise, Schedule) else constant(noise)
+        self.known_noise = noise if isinstance(noise, Schedule) else constant(noise)
 
     @property
     def horizon(self) -> int | None:
@@ -68,7 +68,7 @@ class Clamped(Sampler):
     def step(self, model: Model, state: Masked, key: Key, i: jax.Array) -> tuple[Masked, Metrics]:
         """Return the event after step i."""
         noise_key, step_key = jax.random.split(key)
-        clamped = state.known + self.noise(i) * jax.random.normal(noise_key, state.known.shape)
+        clamped = state.known + self.known_noise(i) * jax.random.normal(noise_key, state.known.shape)
         x = jnp.where(state.mask, clamped, state.x)
         moved, info = self.dynamics.step(model, x, step_key, i)
         return Masked(jnp.where(state.mask, x, moved), state.known, state.mask), info

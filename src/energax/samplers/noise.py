@@ -19,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 
 from energax.checks import check, check_integer, check_number
 from energax.derivatives import score
-from energax.samplers.base import Sampler
+from energax.samplers.base import Sampler, check_conditional
 from energax.samplers.schedules import Schedule
 from energax.typing import Array, ArrayLike, Event, Float, Key, Metrics, Model
 
@@ -90,8 +90,7 @@ class AnnealedNoiseLangevin(Sampler):
 
     def init(self, model: Model, x: Event, key: Key) -> Event:
         """Return x: a chain's state is its position."""
-        wanted = "a noise-conditional one with a method `at(sigma)`"
-        check(hasattr(model, "at"), "AnnealedNoiseLangevin", "model", wanted, type(model).__name__)
+        check_conditional("AnnealedNoiseLangevin", model)
         return x
 
     def step(self, model: Model, state: Event, key: Key, i: jax.Array) -> tuple[Event, Metrics]:

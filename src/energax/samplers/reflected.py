@@ -1,7 +1,7 @@
 r"""Langevin dynamics on a box: a step that leaves it is reflected at the edge.
 
 The continuous dynamics with reflection leave exp(−E) on the box invariant; the discrete ones
-have a bias of first order in the step, as everywhere (Bubeck, Eldan & Lehec 2018).
+have a bias that vanishes with the step.
 """
 
 from __future__ import annotations

@@ -16,7 +16,15 @@ from energax.derivatives import bind
 from energax.samplers import Observer, Run, Sampler, annealed_langevin, denoising_jump, run
 from energax.typing import Array, ArrayLike, Condition, Key, Model
 
-__all__ = ["anneal", "event_shape_of", "generate", "jump", "warn_of_lost_chains"]
+__all__ = [
+    "anneal",
+    "check_sampler_given",
+    "event_shape_of",
+    "generate",
+    "jump",
+    "start_noise",
+    "warn_of_lost_chains",
+]
 
 
 def event_shape_of(energy: Model, event_shape: tuple[int, ...] | None, owner: str) -> tuple[int, ...]:
@@ -31,6 +39,18 @@ def event_shape_of(energy: Model, event_shape: tuple[int, ...] | None, owner: st
 def jump(model: Model, x: Array, sigma_0: Array, condition: Condition | None) -> Array:
     """X − σ₀²∇E(x) of every row: MDSM eq. 9."""
     return jax.vmap(lambda x, c: denoising_jump(bind(model, c), x, sigma_0))(x, condition)
+
+
+def check_sampler_given(owner: str, told: bool, sampler: Sampler | None) -> None:
+    """Refuse a noise-conditional model without a sampler: its levels are the caller's to know."""
+    needed = "given for a noise-conditional model, as samplers.AnnealedNoiseLangevin(sigmas)"
+    check(sampler is not None or not told, owner, "sampler", needed, None)
+
+
+def start_noise(sampler: Sampler | None, noise_max: float | None, sigma_0: float) -> float:
+    """Return the noise to start from: as asked, else where the sampler's levels start, else 10 σ₀."""
+    own = None if sampler is None else sampler.start_noise
+    return noise_max if noise_max is not None else 10 * sigma_0 if own is None else own
 
 
 def warn_of_lost_chains(x: Array | np.ndarray) -> None:
@@ -106,11 +126,8 @@ def anneal(
     shape = event_shape_of(energy, event_shape, "anneal")
     start_key, run_key = jax.random.split(key)
     told = hasattr(energy, "at")
-    needed = "given for a noise-conditional model, as samplers.AnnealedNoiseLangevin(sigmas)"
-    check(sampler is not None or not told, "anneal", "sampler", needed, None)
-    if noise_max is None:
-        own = None if sampler is None else sampler.start_noise
-        noise_max = 10 * sigma_0 if own is None else own
+    check_sampler_given("anneal", told, sampler)
+    noise_max = start_noise(sampler, noise_max, sigma_0)
     if start is None:
         keys = jax.vmap(jax.random.fold_in, (None, 0))(start_key, jnp.arange(n))
         noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)

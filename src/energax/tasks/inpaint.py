@@ -10,7 +10,7 @@ import numpy as np
 
 from energax.checks import check, check_array, check_choice
 from energax.samplers import Clamped, Masked, Sampler, annealed_langevin, run
-from energax.tasks.generate import event_shape_of, jump, warn_of_lost_chains
+from energax.tasks.generate import check_sampler_given, event_shape_of, jump, start_noise, warn_of_lost_chains
 from energax.typing import Array, Condition, Key, Model
 
 __all__ = ["MASKS", "inpaint", "named_mask"]
@@ -106,11 +106,8 @@ def inpaint(
     start_key, run_key = jax.random.split(key)
     noise = jax.random.normal(start_key, truth.shape)
     told = hasattr(energy, "at")
-    needed = "given for a noise-conditional model, as samplers.AnnealedNoiseLangevin(sigmas)"
-    check(sampler is not None or not told, "inpaint", "sampler", needed, None)
-    if noise_max is None:
-        own = None if sampler is None else sampler.start_noise
-        noise_max = 10 * sigma_0 if own is None else own
+    check_sampler_given("inpaint", told, sampler)
+    noise_max = start_noise(sampler, noise_max, sigma_0)
     start = jnp.where(mask, truth, center + noise_max * noise)
     chains = Masked(start, jnp.asarray(truth), jnp.asarray(mask))
     dynamics = annealed_langevin(sigma_0=sigma_0, noise_max=noise_max) if sampler is None else sampler
