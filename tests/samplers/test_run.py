@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import energax as ex
-from energax.samplers import Langevin, observers, run, schedules
+from energax.samplers import Langevin, Sampler, observers, run, schedules, walk
 from energax.samplers import base as loop
 
 
@@ -107,3 +107,44 @@ def test_mistakes_are_named(energy, key):
         run(Langevin(0.1, schedules.constant(1.0, 5)), energy, x, key=key, steps=6)
     with pytest.raises(ex.InputError, match="every must be given with observers"):
         run(Langevin(0.1), energy, x, key=key, steps=3, observers={"x": observers.position})
+
+
+class Reporting(Sampler):
+    """Moves by one a step and says where it was."""
+
+    def init(self, model, x, key):
+        return x
+
+    def step(self, model, state, key, i):
+        return state + 1, {"at": jnp.sum(state)}
+
+
+def test_what_steps_report_is_averaged_over_them(energy, key):
+    x = jnp.array([[0.0], [10.0]])
+    ran = run(Reporting(), energy, x, key=key, steps=5)
+    np.testing.assert_allclose(ran.info["at"], [2.0, 12.0])
+    chunks = run(Reporting(), energy, x, key=key, steps=5, observers={"x": observers.position}, every=2)
+    np.testing.assert_allclose(chunks.info["at"], [2.0, 12.0])
+    np.testing.assert_allclose(walk(Reporting(), energy, x, key, 5)[1]["at"], 7.0)
+
+
+def test_a_walk_is_a_run(energy, key):
+    x = jax.random.normal(key, (4, 3))
+    moved, _ = jax.jit(lambda x, k: walk(Langevin(0.1), energy, x, k, 10))(x, key)
+    np.testing.assert_allclose(
+        moved, run(Langevin(0.1), energy, x, key=key, steps=10).x, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_walk_with_convolutions_is_written_out(key):
+    resnet = ex.energies.ResNet((8, 8, 1), layers=6, width=2, key=key)
+    x = jax.random.uniform(key, (2, 8, 8, 1))
+    moved = walk(Langevin(1e-3), resnet, x, key, 2)[0]
+    np.testing.assert_allclose(
+        moved, run(Langevin(1e-3), resnet, x, key=key, steps=2).x, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_sampler_scaled_takes_larger_steps():
+    assert Langevin(0.1, 2.0).scaled(3.0).step_size(0) == pytest.approx(0.3)
+    assert Langevin(0.1, 2.0).scaled(3.0).temperature(0) == 2.0

@@ -6,11 +6,13 @@ An objective never sees the optimiser. A step of `energax.fit` is
     (model′, nuisance′) = descend ∇ loss(model, nuisance, state′, batch, key₂)
 
 What is learned by descent on the same loss (the log Z of noise-contrastive estimation) is
-*nuisance*; what is renewed between steps (chains, critics, flows, generators) is *state*.
+*nuisance*; what is renewed between steps (chains, critics, flows, generators) is *state*; what
+a recovery from divergence may change (the chains' step size) is *tunable*.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -60,6 +62,18 @@ class Objective(eqx.Module):
     def target(self) -> Target:
         """What the minimum is; `energax.testing.check_objective` holds the objective to it."""
         raise NotImplementedError
+
+    @property
+    def tunables(self) -> dict[str, float]:
+        """What a recovery may change, by name, with its value at the start.
+
+        `step_size` is a factor of the step size of the chains.
+        """
+        return {}
+
+    def tuned(self, tunables: Mapping[str, Scalar]) -> Objective:
+        """Return the objective with its tunables set; other names are not its own."""
+        return self
 
     @property
     def batches(self) -> int:

@@ -1,7 +1,7 @@
 """How to draw: dynamics on one chain, schedules as data, and the one loop that runs them."""
 
 from energax.samplers import observers, schedules
-from energax.samplers.base import Observer, Run, Sampler, run
+from energax.samplers.base import Observer, Run, Sampler, run, walk
 from energax.samplers.diffusion import (
     ReverseDiffusion,
     VarianceExploding,
@@ -38,4 +38,5 @@ __all__ = [
     "run",
     "schedules",
     "score_at",
+    "walk",
 ]

@@ -7,6 +7,8 @@ A sampler is dynamics on ONE chain,
 with the model an argument and never a field. `run` owns the loop: it vmaps the chains, gives
 chain j at step i the key fold_in(fold_in(key, j), i), so that a chain depends on neither the
 number of chains nor the number of steps that follow, and calls observers between chunks.
+`walk` is the same dynamics inside a compiled program, for objectives whose chains move in
+every training step: same key, same chains.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ import numpy as np
 
 from energax.checks import InputError, check, check_integer
 from energax.derivatives import bind
-from energax.loops import compiles_loop, fori
+from energax.loops import compiles_loop, fori, repeat
 from energax.samplers.schedules import Schedule
-from energax.typing import Condition, Event, Events, Key, Metrics, Model
+from energax.typing import Array, Condition, Event, Events, Key, Metrics, Model
 
-__all__ = ["Observer", "Run", "Sampler", "check_conditional", "run"]
+__all__ = ["Observer", "Run", "Sampler", "check_conditional", "run", "walk"]
 
 Observer = Callable[[Model, Event, jax.Array], Any]
 """(model, x, i) ↦ what to record of one chain before step i; vmapped over chains."""
@@ -55,6 +57,10 @@ class Sampler(eqx.Module):
         """Return the noise that coordinates carry at each step; σ₀ is the unit of the energy."""
         raise InputError(f"{type(self).__name__} does not say what noise its chains carry.")
 
+    def scaled(self, factor: float | Array) -> Sampler:
+        """Return the same dynamics with its step size multiplied; itself if it has none."""
+        return self
+
     def init(self, model: Model, x: Event, key: Key) -> Any:
         """Return the state of a chain that starts at x."""
         raise NotImplementedError
@@ -79,11 +85,14 @@ class Run(NamedTuple):
         For each observer, its records stacked over time: leading axes (times, n).
     steps
         The step before which each record was taken, shape (times,); the last is the end.
+    info
+        What the steps report, each chain's mean over all its steps: name → shape (n,).
     """
 
     x: Events
     observed: dict[str, Any]
     steps: np.ndarray
+    info: dict[str, np.ndarray]
 
 
 def run(
@@ -140,6 +149,7 @@ def run(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
     x = jax.tree.map(jnp.asarray, x)
     states = _start(sampler, model, x, condition, keys)
+    totals = _no_totals(sampler, model, states, condition, keys)
     event = jax.tree.map(lambda a: a[0], (states, condition))
     compiled = compiles_loop(_one_step, sampler, model, event[0], event[1], keys[0], jnp.zeros((), int))
 
@@ -159,10 +169,12 @@ def run(
             observe(done)
         stop = min(done + chunk, total)
         if compiled:
-            states = _advance(sampler, model, states, condition, keys, jnp.asarray(done), jnp.asarray(stop))
+            bounds = jnp.asarray(done), jnp.asarray(stop)
+            states, totals = _advance(sampler, model, states, totals, condition, keys, *bounds)
         else:
             for i in range(done, stop):
-                states = _advance_once(sampler, model, states, condition, keys, jnp.asarray(i))
+                at = jnp.asarray(i)
+                states, totals = _advance_once(sampler, model, states, totals, condition, keys, at)
         done = stop
         if progress is not None:
             jax.block_until_ready(states)
@@ -173,7 +185,41 @@ def run(
         for name, values in records.items()
         if values
     }
-    return Run(jax.vmap(sampler.position)(states), stacked, np.asarray(times))
+    info = {name: np.asarray(value) / max(total, 1) for name, value in totals.items()}
+    return Run(jax.vmap(sampler.position)(states), stacked, np.asarray(times), info)
+
+
+def walk(
+    sampler: Sampler,
+    model: Model,
+    x: Events,
+    key: Key,
+    steps: int,
+    condition: Condition | None = None,
+) -> tuple[Events, Metrics]:
+    """Return where one chain from each row of x is after some steps, and what they reported.
+
+    The dynamics of `run` inside a compiled program: for objectives, whose chains move in every
+    training step. The report is each name's mean over chains and steps, a scalar.
+
+    Parameters
+    ----------
+    sampler, model, x, key, condition
+        As for `run`.
+    steps
+        How many steps, a static number.
+    """
+    n = jax.tree.leaves(x)[0].shape[0]
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
+    states = _start(sampler, model, x, condition, keys)
+    totals = _no_totals(sampler, model, states, condition, keys)
+
+    def body(i: Array, carry: Any) -> Any:
+        return _step_all(sampler, model, *carry, condition, keys, i)
+
+    states, totals = repeat(steps, body, (states, totals))
+    report = {name: jnp.mean(total) / max(steps, 1) for name, total in totals.items()}
+    return jax.vmap(sampler.position)(states), report
 
 
 def check_conditional(owner: str, model: Model) -> None:
@@ -183,12 +229,20 @@ def check_conditional(owner: str, model: Model) -> None:
 
 
 def _one_step(sampler, model, state, condition, key, i):
-    state, _info = sampler.step(bind(model, condition), state, jax.random.fold_in(key, i), i)
-    return state
+    return sampler.step(bind(model, condition), state, jax.random.fold_in(key, i), i)
 
 
-def _step_all(sampler, model, states, condition, keys, i):
-    return jax.vmap(_one_step, (None, None, 0, 0, 0, None))(sampler, model, states, condition, keys, i)
+def _step_all(sampler, model, states, totals, condition, keys, i):
+    step = jax.vmap(_one_step, (None, None, 0, 0, 0, None))
+    states, info = step(sampler, model, states, condition, keys, i)
+    return states, jax.tree.map(jnp.add, totals, info)
+
+
+def _no_totals(sampler, model, states, condition, keys):
+    """Return zeros in the shape of what a step of all chains reports."""
+    step = jax.vmap(_one_step, (None, None, 0, 0, 0, None))
+    _, info = eqx.filter_eval_shape(step, sampler, model, states, condition, keys, jnp.zeros((), int))
+    return jax.tree.map(lambda a: jnp.zeros(a.shape, jnp.float32), info)
 
 
 @eqx.filter_jit
@@ -201,14 +255,14 @@ def _start(sampler, model, x, condition, keys):
 
 
 @eqx.filter_jit
-def _advance(sampler, model, states, condition, keys, start, stop):
-    body = lambda i, s: _step_all(sampler, model, s, condition, keys, i)  # noqa: E731
-    return fori(start, stop, body, states)
+def _advance(sampler, model, states, totals, condition, keys, start, stop):
+    body = lambda i, carry: _step_all(sampler, model, *carry, condition, keys, i)  # noqa: E731
+    return fori(start, stop, body, (states, totals))
 
 
 @eqx.filter_jit
-def _advance_once(sampler, model, states, condition, keys, i):
-    return _step_all(sampler, model, states, condition, keys, i)
+def _advance_once(sampler, model, states, totals, condition, keys, i):
+    return _step_all(sampler, model, states, totals, condition, keys, i)
 
 
 @eqx.filter_jit

@@ -18,6 +18,7 @@ The papers write five others; each has its constructor:
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +28,7 @@ from energax.checks import check, check_number
 from energax.derivatives import score
 from energax.samplers.base import Sampler
 from energax.samplers.schedules import Schedule, constant, mdsm
-from energax.typing import Event, Key, Metrics, Model, Scalar
+from energax.typing import Array, Event, Key, Metrics, Model, Scalar
 
 __all__ = ["Langevin", "annealed_langevin", "denoising_jump"]
 
@@ -101,6 +102,10 @@ class Langevin(Sampler):
     def noise(self, sigma_0: float) -> Schedule:
         """Return σ₀√T_i, the noise that coordinates of curvature 1/σ₀² carry at each step."""
         return Schedule(sigma_0 * np.sqrt(np.asarray(self.temperature.values)))
+
+    def scaled(self, factor: float | Array) -> Langevin:
+        """Return the dynamics with every step size multiplied by `factor`."""
+        return eqx.tree_at(lambda s: s.step_size.values, self, self.step_size.values * factor)
 
     def init(self, model: Model, x: Event, key: Key) -> Event:
         """Return x: a chain's state is its position."""

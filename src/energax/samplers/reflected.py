@@ -6,6 +6,7 @@ have a bias that vanishes with the step.
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -50,6 +51,10 @@ class ReflectedLangevin(Sampler):
     def bias_order(self) -> float:
         """One: the invariant law is off by O(η)."""
         return 1.0
+
+    def scaled(self, factor: float | Array) -> ReflectedLangevin:
+        """Return the dynamics with every step size multiplied by `factor`."""
+        return eqx.tree_at(lambda s: s.langevin, self, self.langevin.scaled(factor))
 
     def init(self, model: Model, x: Event, key: Key) -> Event:
         """Return x, folded into the box."""

@@ -32,7 +32,7 @@ class FitState(eqx.Module):
     state
         The objective's own state.
     tunables
-        What a recovery may change: the learning rate.
+        What a recovery may change: the learning rate and the objective's own tunables.
     key
         The fit's key; step t uses fold_in(key, t).
     step
@@ -61,7 +61,10 @@ def start(model: Model, objective: Objective, data: Batch, config: FitConfig, ke
         average=jax.tree.map(jnp.zeros_like, parameters) if config.ema else None,
         opt=optimiser(config).init((parameters, eqx.filter(nuisance, eqx.is_inexact_array))),
         state=state,
-        tunables={"learning_rate": jnp.asarray(config.learning_rate, jnp.float32)},
+        tunables={
+            name: jnp.asarray(value, jnp.float32)
+            for name, value in {"learning_rate": config.learning_rate, **objective.tunables}.items()
+        },
         key=step_key,
         step=jnp.zeros((), jnp.int32),
     )

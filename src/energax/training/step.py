@@ -60,6 +60,7 @@ def _take(constants: Constants, rows: Array, key: Array) -> Batch:
 
 def _step(constants: Constants, state: FitState, step: Array) -> tuple[FitState, Metrics]:
     static, objective, config, mesh = constants[:4]
+    objective = objective.tuned(state.tunables)
     refresh_key, loss_key, data_key = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
     data_keys = jax.random.split(data_key, objective.batches)
     rows = constants.rows[step - constants.first]
