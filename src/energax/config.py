@@ -193,6 +193,7 @@ class MDSMOptions:
     weight_power: float = 2.0
     levels: int | None = None
     weighting: Literal["none", "importance", "posterior"] = "none"
+    neighbours: int | None = None
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ less variance has the posterior mean as its target (`weighting="posterior"`),
 
     ‖Σ_j π_{σ₀}(j | x̃) x_j − x̃ + σ₀² ∇E(x̃)‖².
 
+With `neighbours=k` both sums are cut to the k rows nearest to x̃ (`energax.objectives.posterior` says
+why to x̃, and not to x_i): the importance weights keep their minimum, the posterior mean tends to it.
 Normalising over a minibatch instead is the Parzen density of the minibatch: wrong.
 """
 
@@ -84,6 +86,10 @@ class MultiscaleDenoisingScoreMatching(Objective):
         the exact objective's twin of lower variance. The last two compare each noisy row with
         the whole data set, which `init` keeps: the cost of a step grows with rows × data set
         (and with K, for "importance").
+    neighbours
+        k, to sum over the k rows of the data nearest to each noisy row instead of all; √n or more.
+        Finding them is one matrix product, rows × data set, and "importance" is left with k
+        exponentials for each row and level. "posterior" gains only where rows are long.
     """
 
     sigma_min: Array
@@ -93,6 +99,7 @@ class MultiscaleDenoisingScoreMatching(Objective):
     spacing: str = eqx.field(static=True)
     levels: int | None = eqx.field(static=True)
     weighting: str = eqx.field(static=True)
+    neighbours: int | None = eqx.field(static=True)
 
     def __init__(
         self,
@@ -104,9 +111,15 @@ class MultiscaleDenoisingScoreMatching(Objective):
         weight_power: float = 2.0,
         levels: int | None = None,
         weighting: str = "none",
+        neighbours: int | None = None,
     ):
         owner = "MultiscaleDenoisingScoreMatching"
         self.weighting = check_choice(owner, "weighting", weighting, WEIGHTINGS)
+        if neighbours is not None:
+            check_integer(owner, "neighbours", neighbours, at_least=1)
+            used = weighting != "none"
+            check(used, owner, "neighbours", "left out where the weighting is 'none'", neighbours)
+        self.neighbours = neighbours
         check_number(owner, "sigma_min", sigma_min, above=0)
         self.sigma_min = jnp.asarray(sigma_min, jnp.float32)
         self.sigma_max = jnp.asarray(check_number(owner, "sigma_max", sigma_max, at_least=sigma_min))
@@ -176,7 +189,7 @@ class MultiscaleDenoisingScoreMatching(Objective):
         weight = sigma**-self.weight_power
         if self.weighting == "posterior":
             s, flat = (jax.vmap(lambda x: ravel_pytree(x)[0])(a) for a in (s, noisy))
-            mean = posterior_mean(flat, state, self.sigma_0)
+            mean = posterior_mean(flat, state, self.sigma_0, neighbours=self.neighbours)
             losses = jnp.sum((flat - mean + self.sigma_0**2 * s) ** 2, axis=1) * weight
         else:
             losses = squared_norms(jax.tree.map(residual, s, z)) * weight
@@ -184,7 +197,16 @@ class MultiscaleDenoisingScoreMatching(Objective):
             flat = jax.vmap(lambda x: ravel_pytree(x)[0])(noisy)
             own = sigma**2 * squared_norms(z)
             ladder = self.ladder(rows)
-            losses *= importance_weights(flat, own, state, self.sigma_0, ladder, ladder**-self.weight_power)
+            losses *= importance_weights(
+                flat,
+                own,
+                state,
+                self.sigma_0,
+                ladder,
+                ladder**-self.weight_power,
+                neighbours=self.neighbours,
+                key=jax.random.fold_in(key, 1),
+            )
         return jnp.mean(losses), {"loss_by_noise": self._by_group(losses, rows)}
 
     def _by_group(self, values: Float[Array, " n"], rows: int) -> Float[Array, " G"]:
