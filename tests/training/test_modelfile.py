@@ -33,6 +33,8 @@ MODELS = {
     "field": lambda: ex.Score(ex.energies.PatchMixerField((4, 4, 1), patch=2, width=4, depth=1, key=KEY)),
     "gamma": lambda: ex.energies.Gamma([2.0], [1.0]),
     "truncated": lambda: ex.energies.TruncatedGaussian([0.5], [1.0]),
+    "bernoulli-rbm": lambda: ex.energies.BernoulliRBM((2, 2), 3, key=KEY),
+    "gaussian-bernoulli-rbm": lambda: ex.energies.GaussianBernoulliRBM((3,), 2, key=KEY),
     "linear-gaussian": lambda: ex.energies.LinearGaussian(jnp.ones((2, 3))),
 }
 

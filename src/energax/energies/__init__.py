@@ -4,17 +4,21 @@ from energax.energies.analytic import Gaussian, GaussianMixture, GeneralizedLogi
 from energax.energies.base import Energy, Normalised
 from energax.energies.bounded import Gamma, TruncatedGaussian
 from energax.energies.composition import Mixture, Sum, Tempered, WithGaussianBase
+from energax.energies.enumeration import all_bits, enumerate_log_normalizer
 from energax.energies.mixer import PatchMixer, PatchMixerField
 from energax.energies.mlp import MLP, MLPField
 from energax.energies.noise import NOISE_FEATURES, NoiseConditional, Smoothings
+from energax.energies.rbm import BernoulliRBM, GaussianBernoulliRBM
 from energax.energies.resnet import ResNet
 
 __all__ = [
     "MLP",
     "NOISE_FEATURES",
+    "BernoulliRBM",
     "Energy",
     "Gamma",
     "Gaussian",
+    "GaussianBernoulliRBM",
     "GaussianMixture",
     "GeneralizedLogistic",
     "LinearGaussian",
@@ -30,4 +34,6 @@ __all__ = [
     "Tempered",
     "TruncatedGaussian",
     "WithGaussianBase",
+    "all_bits",
+    "enumerate_log_normalizer",
 ]

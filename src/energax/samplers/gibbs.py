@@ -1,7 +1,15 @@
-r"""Gibbs sampling of bits: x ∈ {0, 1}ᵈ, one coordinate at a time from its conditional.
+r"""Gibbs sampling: coordinates drawn from their conditionals, one by one or a block at a time.
 
-With x̄ⁱ for x with bit i flipped, p(x̄ⁱ | rest) = σ(E(x) − E(x̄ⁱ)), σ the logistic function. Step i
-visits coordinate i mod d: d steps are a sweep. The law is left exactly invariant.
+`BitGibbs` asks for nothing but E. For x ∈ {0, 1}ᵈ, with x̄ⁱ for x with bit i flipped,
+
+    p(x̄ⁱ | rest) = σ(E(x) − E(x̄ⁱ)),        σ the logistic function.
+
+Step i visits coordinate i mod d: d steps are a sweep.
+
+`BlockGibbs` is for models that know their blocks: a step is `model.sweep(x, key)`, which draws each
+block given the others (the layers of a Boltzmann machine, the colours of a checkerboard).
+
+Both leave the law exactly invariant.
 """
 
 from __future__ import annotations
@@ -9,18 +17,18 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check_integer
+from energax.checks import check, check_integer
 from energax.samplers.base import Sampler
-from energax.typing import Array, Key, Metrics, Model
+from energax.typing import Array, Event, Key, Metrics, Model
 
-__all__ = ["BitGibbs"]
+__all__ = ["BitGibbs", "BlockGibbs"]
 
 
 class BitGibbs(Sampler):
     """Flip bit i mod d with probability σ(E(x) − E(x̄)): exact for any energy over bits.
 
     Two energies a step and no derivative. For the block structure of a Boltzmann machine
-    there are faster ways; this one asks for nothing but E.
+    there is a faster way, `BlockGibbs`; this one asks for nothing but E.
 
     Parameters
     ----------
@@ -49,3 +57,42 @@ class BitGibbs(Sampler):
         other = bits.at[j].set(1 - bits[j]).reshape(state.shape)
         flip = jax.random.bernoulli(key, jax.nn.sigmoid(model(state) - model(other)))
         return jnp.where(flip, other, state), {}
+
+
+class BlockGibbs(Sampler):
+    """A sweep a step, of a model that can draw each block of its units given the others.
+
+    The model answers `sweep(x, key)`, and `start(x, key)` with a state near any x: its nearest
+    bits or spins; for a deep machine, whose state has hidden layers too, these drawn upwards from x.
+
+    Parameters
+    ----------
+    sweeps
+        How many steps its horizon has, or None for none.
+    """
+
+    sweeps: int | None
+
+    def __init__(self, sweeps: int | None = None):
+        self.sweeps = None if sweeps is None else check_integer("BlockGibbs", "sweeps", sweeps, at_least=1)
+
+    @property
+    def horizon(self) -> int | None:
+        """The sweeps asked for."""
+        return self.sweeps
+
+    def init(self, model: Model, x: Event, key: Key) -> Event:
+        """Return a state of the model near x; x itself for a model without `start`."""
+        check(
+            hasattr(model, "sweep"),
+            "BlockGibbs",
+            "model",
+            "one that knows its blocks: a BernoulliRBM, a GaussianBernoulliRBM, an Ising, an IsingGraph, a "
+            "DeepBoltzmannMachine (BitGibbs takes any energy of bits, Langevin any of reals)",
+            type(model).__name__,
+        )
+        return model.start(x, key) if hasattr(model, "start") else x
+
+    def step(self, model: Model, state: Event, key: Key, i: jax.Array) -> tuple[Event, Metrics]:
+        """Return the state after one sweep."""
+        return model.sweep(state, key), {}

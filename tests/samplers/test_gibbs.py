@@ -1,0 +1,215 @@
+"""Block Gibbs leaves the law of every state as it was, moves, and its mutants do not."""
+
+import itertools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+import energax as ex
+from energax.energies import BernoulliRBM, GaussianBernoulliRBM
+from energax.energies.units import draw_bits, draw_spins
+from energax.samplers import BlockGibbs, run
+from energax.testing import assert_mean
+from energax.testing.statistics import FALSE_ALARM
+
+CHAINS = 40_000
+SWEEPS = 3
+KEY = jax.random.key(0)
+
+
+def random_parameters(model, seed=3, scale=0.8):
+    """The model with every parameter drawn anew: nothing symmetric, no bias zero."""
+    leaves, structure = jax.tree.flatten(model)
+    rng = np.random.default_rng(seed)
+    drawn = [jnp.asarray(scale * rng.standard_normal(a.shape), jnp.float32) for a in leaves]
+    return jax.tree.unflatten(structure, drawn)
+
+
+@eqx.filter_jit
+def draw(model, key, n):
+    return model.sample(key, n)
+
+
+def rows(events):
+    """Events as rows of numbers, all layers beside one another."""
+    return np.concatenate([np.asarray(a).reshape(len(a), -1) for a in jax.tree.leaves(events)], axis=1)
+
+
+def check_sweeps(model, states, log_weights, key, start=None):
+    """Fail unless sweeps keep the probabilities of all states, from exact draws, and move.
+
+    Parameters
+    ----------
+    states
+        All states as rows; `log_weights` their −E up to a constant.
+    start
+        Exact draws; the model's own if None.
+    """
+    start_key, run_key = jax.random.split(key)
+    start = draw(model, start_key, CHAINS) if start is None else start
+    end = run(BlockGibbs(SWEEPS), model, start, key=run_key).x
+    before, after = rows(start), rows(end)
+    p = np.exp(np.asarray(log_weights, np.float64) - np.max(log_weights))
+    expected = CHAINS * p / p.sum()
+    assert expected.min() > 5, "states too rare for the test"
+    place = {tuple(s): i for i, s in enumerate(np.asarray(states, np.float32).tolist())}
+    counts = np.bincount([place[tuple(s)] for s in after.tolist()], minlength=len(states))
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    limit = scipy.stats.chi2.isf(FALSE_ALARM, len(states) - 1)
+    assert statistic < limit, f"χ² = {statistic:.4g} with {len(states) - 1} degrees of freedom"
+    moved = (before != after).any(axis=1).mean()
+    assert moved > 0.5, f"only {moved:.2g} of the chains moved"
+
+
+def bits(d):
+    return np.array(list(itertools.product([0.0, 1.0], repeat=d)), np.float32)
+
+
+def with_parameters(mutant, model):
+    """A mutant with the parameters of the model it was made from."""
+    return jax.tree.unflatten(jax.tree.structure(mutant), jax.tree.leaves(model))
+
+
+# Bernoulli.
+
+RBM = random_parameters(BernoulliRBM((2, 2), 3, key=KEY))
+
+
+def visible_law(machine):
+    return -np.asarray(jax.vmap(machine)(bits(4).reshape(-1, 2, 2)))
+
+
+def test_a_sweep_of_bits_keeps_the_law_of_every_state(key):
+    check_sweeps(RBM, bits(4), visible_law(RBM), key)
+    hot = RBM.tempered(2.0)
+    check_sweeps(hot, bits(4), visible_law(hot), key)
+
+
+class HalfLogits(BernoulliRBM):
+    """h drawn with σ(½·)."""
+
+    def sample_hidden(self, x, key):
+        return draw_bits(0.5 * self.hidden_logits(x), key)
+
+
+class SameKey(BernoulliRBM):
+    """One key for both layers: the two draws share their uniform numbers."""
+
+    def sweep(self, x, key):
+        return self.sample_visible(self.sample_hidden(x, key), key)
+
+
+class HiddenMeans(BernoulliRBM):
+    """x drawn from the mean of h, not from a draw: a mean-field step."""
+
+    def sweep(self, x, key):
+        return self.sample_visible(jax.nn.sigmoid(self.hidden_logits(x)), key)
+
+
+class StaleHidden(BernoulliRBM):
+    """x drawn from hidden units of another x, the all-zero one."""
+
+    def sweep(self, x, key):
+        return super().sweep(jnp.zeros_like(x), key)
+
+
+class Frozen(BernoulliRBM):
+    """Draws nothing: every law is invariant."""
+
+    def sweep(self, x, key):
+        return x
+
+
+@pytest.mark.parametrize("mutant", [HalfLogits, SameKey, HiddenMeans, StaleHidden, Frozen])
+def test_broken_sweeps_of_bits_are_caught(mutant, key):
+    broken = with_parameters(mutant((2, 2), 3, key=KEY), RBM)
+    with pytest.raises(AssertionError, match=r"moved" if mutant is Frozen else "χ²"):
+        check_sweeps(broken, bits(4), visible_law(RBM), key, draw(RBM, key, CHAINS))
+
+
+# Gaussian–Bernoulli.
+
+GAUSSIAN = random_parameters(GaussianBernoulliRBM((2,), 3, key=KEY), scale=1.5)
+
+
+def by_group(x):
+    functions = jnp.stack([x[:, 0], x[:, 1], x[:, 0] ** 2, x[:, 1] ** 2, x[:, 0] * x[:, 1], x[:, 0] ** 3], 1)
+    return np.asarray(functions.reshape(64, -1, 6).mean(1))
+
+
+def exact_moments(machine):
+    """The same six means from the mixture of 2³ Gaussians, in double precision."""
+    h = 2 * bits(3).astype(np.float64) - 1
+    v = 1.0 if machine.variance is None else float(machine.variance)
+    B, b, c = (
+        np.asarray(a, np.float64) for a in (machine.weights, machine.visible_bias, machine.hidden_bias)
+    )
+    mean = v * (0.5 * h @ B.T + b)
+    w = np.exp((mean**2).sum(1) / (2 * v) + h @ c)
+    w /= w.sum()
+    first, second = mean[:, 0], mean[:, 1]
+    each = [first, second, first**2 + v, second**2 + v, first * second, first**3 + 3 * v * first]
+    return np.array([w @ e for e in each])
+
+
+def check_gaussian(machine, truth, key):
+    start = draw(truth, key, 64 * 2048)
+    end = run(BlockGibbs(), machine, start, key=key, steps=SWEEPS).x
+    assert_mean(by_group(end), exact_moments(truth), "means under block Gibbs")
+    assert float(jnp.mean((end - start) ** 2)) > 0.1
+
+
+def test_a_sweep_of_reals_keeps_the_mixture(key):
+    check_gaussian(GAUSSIAN, GAUSSIAN, key)
+    hot = GAUSSIAN.tempered(2.0)
+    assert_mean(by_group(draw(hot, key, 64 * 2048)), exact_moments(hot), "means of exact draws")
+    check_gaussian(hot, hot, key)
+
+
+class HalfSpinLogits(GaussianBernoulliRBM):
+    """h drawn with σ(½Bᵀx + c)."""
+
+    def sample_hidden(self, x, key):
+        return draw_spins(0.5 * self.hidden_logits(x), key)
+
+
+class WholeMean(GaussianBernoulliRBM):
+    """x | h around Bh + b: the ½ is missing."""
+
+    def visible_mean(self, h):
+        return self.weights @ h + self.visible_bias
+
+
+class NoNoise(GaussianBernoulliRBM):
+    """x | h without its noise."""
+
+    def sample_visible(self, h, key):
+        return self.visible_mean(h)
+
+
+@pytest.mark.parametrize("mutant", [HalfSpinLogits, WholeMean, NoNoise])
+def test_broken_sweeps_of_reals_are_caught(mutant, key):
+    with pytest.raises(AssertionError, match="means under block Gibbs"):
+        check_gaussian(with_parameters(mutant((2,), 3, key=KEY), GAUSSIAN), GAUSSIAN, key)
+
+
+# What a chain starts from, and what is refused.
+
+
+def test_a_chain_starts_from_a_state(key):
+    x = jnp.array([[0.2, 0.7], [-3.0, 0.51]])
+    np.testing.assert_array_equal(BlockGibbs().init(RBM, x, key), [[0, 1], [0, 1]])
+    np.testing.assert_array_equal(BlockGibbs().init(GAUSSIAN, x[0], key), x[0])
+
+
+def test_mistakes_are_named(key):
+    with pytest.raises(ex.InputError, match=r"model must be one that knows its blocks: .*; got Gaussian\."):
+        run(BlockGibbs(), ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2)), jnp.zeros((3, 2)), key=key, steps=1)
+    with pytest.raises(ex.InputError, match="sweeps must be a whole number of at least 1"):
+        BlockGibbs(0)
+    with pytest.raises(ex.InputError, match=r"one event of shape \(2, 2\), 4 units; got shape \(5,\)"):
+        run(BlockGibbs(), RBM, jnp.zeros((3, 5)), key=key, steps=1)
