@@ -5,8 +5,10 @@ import jax.numpy as jnp
 
 from energax.derivatives import probe, score, score_and_product, score_and_trace
 from energax.objectives import (
+    ContrastiveDivergence,
     DenoisingScoreMatching,
     MultiscaleDenoisingScoreMatching,
+    PersistentContrastiveDivergence,
     ScoreMatching,
     SlicedScoreMatching,
     Smoothed,
@@ -132,3 +134,19 @@ class ProbeReused(SlicedScoreMatching):
             return 0.5 * s @ s + v @ product
 
         return jnp.mean(jax.vmap(one)(batch.x)), {}
+
+
+class ChainsMinusData(ContrastiveDivergence):
+    """E(chains) − E(data): climbs where it should descend."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        value, metrics = super().loss(model, nuisance, state, batch, key)
+        return -value, metrics
+
+
+class ForgetfulChains(PersistentContrastiveDivergence):
+    """Called persistent, but its chains start at noise in every step."""
+
+    def refresh(self, model, nuisance, state, batches, key):
+        _, fresh = self.init(model, jax.tree.map(lambda a: a[-1], batches), key, batches.x.shape[1])
+        return super().refresh(model, nuisance, fresh, batches, key)

@@ -38,7 +38,7 @@ class Points:
 class OverPoints(MultiscaleDenoisingScoreMatching):
     """Keeps each of the eight points once: copies of a point share its weight."""
 
-    def init(self, model, data, key):
+    def init(self, model, data, key, rows):
         return None, jnp.asarray(POINTS)
 
 

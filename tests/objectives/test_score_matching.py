@@ -303,9 +303,9 @@ def test_binary_data_and_kinks_are_refused_with_a_way_out(key):
     for name, energy in kinked.items():
         for objective in (ScoreMatching(), SlicedScoreMatching()):
             with pytest.raises(ex.InputError, match=f"or take DenoisingScoreMatching.*{name}"):
-                objective.init(energy, Batch(x), key)
+                objective.init(energy, Batch(x), key, 4)
     for name in ("silu", "elu", "softplus", "gelu", "tanh"):
-        ScoreMatching().init(network(4, activation=name), Batch(x), key)
+        ScoreMatching().init(network(4, activation=name), Batch(x), key, 4)
     with pytest.raises(ex.InputError, match=r"did you mean 'forward'\?"):
         ScoreMatching("foward")
     with pytest.raises(ex.InputError, match="projections must be a whole number of at least 1"):

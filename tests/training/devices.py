@@ -29,7 +29,7 @@ WIDE = len(jax.devices())
 class WithChains(DenoisingScoreMatching):
     """Denoising score matching that also keeps chains, so that split state is exercised."""
 
-    def init(self, model, data, key):
+    def init(self, model, data, key, rows):
         return jnp.zeros(()), Chains(jax.random.normal(key, (32, 3)))
 
     def refresh(self, model, nuisance, state, batches, key):

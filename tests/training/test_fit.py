@@ -131,7 +131,7 @@ class Bomb(DenoisingScoreMatching):
         super().__init__(0.3)
         self.fuse = jnp.asarray(fuse)
 
-    def init(self, model, data, key):
+    def init(self, model, data, key, rows):
         return None, jnp.zeros((), int)
 
     def refresh(self, model, nuisance, state, batches, key):

@@ -154,11 +154,14 @@ def _model(config: RunConfig, shape: tuple[int, ...], center: float, scale: floa
 
 
 def _trace(objective: Any, energy: Any, batch: int, shape: tuple[int, ...]) -> None:
-    """Trace one loss, so that what only the loss can find wrong is found before a folder is made."""
+    """Trace one step, so that what only a step can find wrong is found before a folder is made."""
 
     def once(energy, rows, key):
         batch_ = objectives.Batch(rows)
-        return objective.loss(energy, *objective.init(energy, batch_, key), batch_, key)[0]
+        nuisance, state = objective.init(energy, batch_, key, batch)
+        batches = jax.tree.map(lambda a: jnp.broadcast_to(a, (objective.batches, *a.shape)), batch_)
+        state, _ = objective.refresh(energy, nuisance, state, batches, key)
+        return objective.loss(energy, nuisance, state, batch_, key)[0]
 
     rows = jax.ShapeDtypeStruct((batch, *shape), jnp.float32)
     eqx.filter_eval_shape(once, energy, rows, jax.random.key(0))

@@ -3,6 +3,13 @@
 from energax.objectives.base import Batch, Chains, Objective, Player
 from energax.objectives.denoising import DenoisingScoreMatching
 from energax.objectives.domains import BoxScoreMatching, NonNegativeScoreMatching, RatioMatching
+from energax.objectives.likelihood import (
+    ContrastiveDivergence,
+    MaximumLikelihood,
+    PersistentContrastiveDivergence,
+    ReplayBufferLikelihood,
+    ShortRunLikelihood,
+)
 from energax.objectives.multiscale import MultiscaleDenoisingScoreMatching
 from energax.objectives.noise_conditional import NoiseConditionalScoreMatching, noise_ladder, noise_step
 from energax.objectives.score_matching import ScoreMatching, SlicedScoreMatching
@@ -13,16 +20,21 @@ __all__ = [
     "Biased",
     "BoxScoreMatching",
     "Chains",
+    "ContrastiveDivergence",
     "DenoisingScoreMatching",
     "Density",
     "Ladder",
+    "MaximumLikelihood",
     "MultiscaleDenoisingScoreMatching",
     "NoiseConditionalScoreMatching",
     "NonNegativeScoreMatching",
     "Objective",
+    "PersistentContrastiveDivergence",
     "Player",
     "RatioMatching",
+    "ReplayBufferLikelihood",
     "ScoreMatching",
+    "ShortRunLikelihood",
     "SlicedScoreMatching",
     "Smoothed",
     "SmoothedAtEachLevel",

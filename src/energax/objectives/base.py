@@ -80,8 +80,11 @@ class Objective(eqx.Module):
         """How many fresh minibatches a step takes: `refresh` sees all, `loss` the last."""
         return 1
 
-    def init(self, model: Model, data: Batch, key: Key) -> tuple[Any, Any]:
-        """Return (nuisance, state) before the first step, from the whole data set."""
+    def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
+        """Return (nuisance, state) before the first step, from the whole data set.
+
+        `rows` is the size of a minibatch, as many chains as a step of `loss` may want.
+        """
         return None, None
 
     def refresh(

@@ -77,7 +77,7 @@ class NonNegativeScoreMatching(_WeightedScoreMatching):
         """Return x²."""
         return x**2
 
-    def init(self, model: Model, data: Batch, key: Key) -> tuple[Any, Any]:
+    def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Refuse negative data and energies without a second derivative."""
         owner = type(self).__name__
         require_within(owner, data.x, 0.0, jnp.inf, "ScoreMatching")
@@ -107,7 +107,7 @@ class BoxScoreMatching(_WeightedScoreMatching):
         """Return ((x − low)(high − x)/(high − low))²."""
         return ((x - self.low) * (self.high - x) / (self.high - self.low)) ** 2
 
-    def init(self, model: Model, data: Batch, key: Key) -> tuple[Any, Any]:
+    def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Refuse data outside the box and energies without a second derivative."""
         owner = type(self).__name__
         if not isinstance(self.low, Tracer):
@@ -128,7 +128,7 @@ class RatioMatching(Objective):
         """The probabilities of the data."""
         return Density()
 
-    def init(self, model: Model, data: Batch, key: Key) -> tuple[Any, Any]:
+    def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Refuse data that are not binary."""
         check(len(jax.tree.leaves(data.x)) == 1, "RatioMatching", "x", "one array of bits", "a pytree")
         require_binary("RatioMatching", data.x, "ScoreMatching or DenoisingScoreMatching")

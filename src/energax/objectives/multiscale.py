@@ -169,7 +169,7 @@ class MultiscaleDenoisingScoreMatching(Objective):
         sigmas = self.ladder(128)
         return Ladder(sigmas, sigmas**-self.weight_power, self.sigma_0)
 
-    def init(self, model: Model, data: Batch, key: Key) -> tuple[Any, Any]:
+    def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Keep the data set if the weighting compares with it."""
         return None, None if self.weighting == "none" else jax.vmap(lambda x: ravel_pytree(x)[0])(data.x)
 

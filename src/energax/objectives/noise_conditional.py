@@ -76,7 +76,7 @@ class NoiseConditionalScoreMatching(Objective):
         """The σ-smoothed density at each level."""
         return SmoothedAtEachLevel(self.sigmas)
 
-    def init(self, model: Model, data: Batch, key: Key) -> tuple[Any, Any]:
+    def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Refuse a model that does not know of noise levels."""
         wanted = "a noise-conditional one with a method `at(sigma)`, such as energies.NoiseConditional"
         check(hasattr(model, "at"), type(self).__name__, "model", wanted, type(model).__name__)

@@ -60,7 +60,7 @@ class _ImplicitScoreMatching(Objective):
         """The density of the data."""
         return Density()
 
-    def init(self, model: Model, data: Batch, key: Key) -> tuple[Any, Any]:
+    def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Refuse binary data and energies without a second derivative."""
         owner = type(self).__name__
         require_continuous(owner, data.x, BINARY)

@@ -112,12 +112,13 @@ class Langevin(Sampler):
         return x
 
     def step(self, model: Model, state: Event, key: Key, i: jax.Array) -> tuple[Event, Metrics]:
-        """Return the position after step i."""
+        """Return the position after step i, and ‖∇E‖/√d where it came from."""
         eta, temperature = self.step_size(i), self.temperature(i)
         x, unravel = ravel_pytree(state)
         s = ravel_pytree(score(model, state))[0]
         z = jax.random.normal(key, x.shape, x.dtype)
-        return unravel(x + eta * s + jnp.sqrt(2 * eta * temperature) * z), {}
+        moved = unravel(x + eta * s + jnp.sqrt(2 * eta * temperature) * z)
+        return moved, {"score_norm": jnp.sqrt(jnp.mean(s**2))}
 
 
 def annealed_langevin(

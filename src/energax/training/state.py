@@ -52,7 +52,7 @@ class FitState(eqx.Module):
 def start(model: Model, objective: Objective, data: Batch, config: FitConfig, key: Key) -> FitState:
     """Return the state before the first step."""
     init_key, step_key = jax.random.split(key)
-    nuisance, state = objective.init(model, data, init_key)
+    nuisance, state = objective.init(model, data, init_key, config.batch_size)
     arrays = eqx.filter(model, eqx.is_array)
     parameters = eqx.filter(model, eqx.is_inexact_array)
     return FitState(

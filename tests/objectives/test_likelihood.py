@@ -1,0 +1,232 @@
+"""Maximum likelihood by chains: where each member leads, what its pool keeps, what its penalties are."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import energax as ex
+from energax.objectives import (
+    Batch,
+    ContrastiveDivergence,
+    Density,
+    MaximumLikelihood,
+    PersistentContrastiveDivergence,
+    ReplayBufferLikelihood,
+    ShortRunLikelihood,
+)
+from energax.samplers import Langevin, run
+from energax.samplers.pools import FromData, Persistent, Replay, marginals
+from energax.testing import check_objective
+from energax.testing.objective import _check_minimum, _Isotropic
+
+from ..samplers.mutants import DroppedRatio, Frozen, Metropolis
+from . import mutants
+
+EXACT = Metropolis(0.9)
+
+
+def test_contrastive_divergence_rests_at_the_density(key):
+    check_objective(ContrastiveDivergence(EXACT, 3), key=key)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [PersistentContrastiveDivergence(EXACT, 5), ReplayBufferLikelihood(EXACT, 5, size=128, restart=0.0)],
+    ids=lambda o: type(o).__name__,
+)
+def test_persistent_chains_lead_to_the_density(objective, key):
+    check_objective(objective, key=key, refreshes=25)
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        mutants.ChainsMinusData(EXACT, 3),
+        ContrastiveDivergence(DroppedRatio(0.9), 3),
+        ContrastiveDivergence(Frozen(0.9), 3),
+        mutants.ForgetfulChains(EXACT, 5),
+    ],
+    ids=["sign", "dropped ratio", "frozen", "forgetful"],
+)
+def test_the_checker_rejects_each_mutant(mutant, key):
+    assert isinstance(mutant.target, Density)
+    with pytest.raises(AssertionError):
+        check_objective(mutant, key=key, refreshes=20)
+
+
+@pytest.mark.parametrize("method", [ContrastiveDivergence, PersistentContrastiveDivergence])
+def test_unadjusted_chains_have_the_bias_they_declare(method, key):
+    # On N(0, I) a Langevin chain of E = ½a‖x‖² has variance 1/(a(1 − ηa/2)): matched at the a that
+    # solves a − ηa²/2 = 1, which is where one step from the data leaves their variance, too.
+    eta, gaussian = 0.2, ex.energies.Gaussian(jnp.zeros(4), jnp.eye(4))
+    objective = method(Langevin(eta), 2)
+    assert objective.target.order == 1
+    biased = (1 - (1 - 2 * eta) ** 0.5) / eta
+    _check_minimum(objective, _Isotropic, biased, gaussian, key, 15)
+    with pytest.raises(AssertionError):
+        _check_minimum(objective, _Isotropic, 1.0, gaussian, key, 15)
+
+
+def test_a_short_run_is_biased_by_what_it_remembers(key):
+    # From N(0, s²I), k steps leave r^{2k} of the start's variance, r = 1 − ηa.
+    gaussian, start = ex.energies.Gaussian(jnp.zeros(4), jnp.eye(4)), 9.0
+    noise = ex.energies.Gaussian(jnp.zeros(4), start * jnp.eye(4))
+    objective = ShortRunLikelihood(Langevin(0.2), 5, noise=noise)
+    assert objective.target.order == float("inf")
+
+    def variance(a):
+        r = (1 - 0.2 * a) ** 2
+        return r**5 * start + 2 * 0.2 * (1 - r**5) / (1 - r)
+
+    low, high = 0.5, 3.0
+    for _ in range(60):  # the variance falls with a
+        middle = (low + high) / 2
+        low, high = (middle, high) if variance(middle) > 1 else (low, middle)
+    assert low > 1.2  # the bias is there to be seen
+    _check_minimum(objective, _Isotropic, low, gaussian, key, 1)
+
+
+def test_penalties_are_what_they_say(key):
+    energy = ex.energies.MLP((3,), width=8, depth=2, key=jax.random.key(1))
+    x = jax.random.normal(key, (6, 3))
+
+    def loss(**penalties):
+        objective = ContrastiveDivergence(Langevin(0.05), 2, **penalties)
+        _, state = objective.init(energy, Batch(x), key, 6)
+        state, _ = objective.refresh(energy, None, state, Batch(x[None]), key)
+        return objective.loss(energy, None, state, Batch(x), key)[0], state.value.ends.x, objective
+
+    plain, ends, _ = loss()
+    up, down = jax.vmap(energy)(x), jax.vmap(energy)(ends)
+    np.testing.assert_allclose(plain, up.mean() - down.mean(), rtol=1e-5)
+    squares = (up**2).mean() + (down**2).mean()
+    value, _, objective = loss(energy_penalty=0.1)
+    np.testing.assert_allclose(value, plain + 0.1 * squares, rtol=1e-5)
+    assert "penalty" in objective.target.why
+    norms = (jax.vmap(jax.grad(energy))(x) ** 2).sum(1).mean()
+    np.testing.assert_allclose(loss(gradient_penalty=0.3)[0], plain + 0.15 * norms, rtol=1e-5)
+
+
+def test_the_gradient_is_that_of_the_energies_alone(key):
+    # Nothing flows through the chains: they are constants of the loss.
+    energy = ex.energies.MLP((3,), width=8, depth=2, key=jax.random.key(1))
+    x = jax.random.normal(key, (6, 3))
+    objective = ContrastiveDivergence(Langevin(0.05), 2)
+    _, state = objective.init(energy, Batch(x), key, 6)
+    state, _ = objective.refresh(energy, None, state, Batch(x[None]), key)
+    gradient = eqx.filter_grad(lambda m: objective.loss(m, None, state, Batch(x), key)[0])(energy)
+    ends = state.value.ends.x
+    wanted = eqx.filter_grad(lambda m: jax.vmap(m)(x).mean() - jax.vmap(m)(ends).mean())(energy)
+    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_chains_of_a_step_are_those_of_run(key):
+    energy = ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2))
+    x = jax.random.normal(key, (4, 2))
+    objective = ContrastiveDivergence(Langevin(0.1), 7)
+    _, state = objective.init(energy, Batch(x), key, 4)
+    moved, report = objective.refresh(energy, None, state, Batch(x[None]), key)
+    ran = run(Langevin(0.1), energy, x, key=jax.random.split(key)[1], steps=7)
+    np.testing.assert_allclose(moved.value.ends.x, ran.x, rtol=1e-5)
+    np.testing.assert_allclose(report["score_norm"], ran.info["score_norm"].mean(), rtol=1e-5)
+    np.testing.assert_allclose(report["chain_step"], np.sqrt(((ran.x - x) ** 2).mean()), rtol=1e-5)
+    # A recovery halves the step: the chains of the tuned objective are those of the halved sampler.
+    halved, _ = objective.tuned({"step_size": 0.5}).refresh(energy, None, state, Batch(x[None]), key)
+    slow = run(Langevin(0.05), energy, x, key=jax.random.split(key)[1], steps=7)
+    np.testing.assert_allclose(halved.value.ends.x, slow.x, rtol=1e-5)
+
+
+def test_marginals_permute_each_column_by_itself(key):
+    x = jnp.arange(40.0).reshape(8, 5)
+    mixed = marginals(x, key)
+    np.testing.assert_array_equal(np.sort(mixed, axis=0), x)
+    assert len({tuple(row % 5 for row in column) for column in np.asarray(mixed).T}) == 5
+    rows = np.asarray(mixed) // 5
+    assert not all(len(set(row)) == 1 for row in rows)
+
+
+def test_a_buffer_moves_distinct_entries_each_equally_often(key):
+    pool = Replay(size=50, restart=0.0, chains=16)
+    kept = pool.init(jax.random.normal(key, (30, 2)), None, key, 16)
+    draw = jax.jit(lambda k: pool.draw(kept, jnp.zeros((16, 2)), None, k)[1])
+    drawn = np.stack([np.asarray(draw(jax.random.fold_in(key, i))) for i in range(500)])
+    assert all(len(set(row)) == 16 for row in drawn)
+    counts = np.bincount(drawn.ravel(), minlength=50)
+    assert abs(counts - 160).max() < 6 * np.sqrt(160)
+
+
+def test_a_buffer_restarts_as_often_as_it_says(key):
+    pool = Replay(size=4000, restart=0.25, chains=4000)
+    kept = pool.init(jnp.ones((30, 2)), None, key, 16)
+    kept = eqx.tree_at(lambda k: k.age, kept, jnp.full(4000, 7.0))
+    start, where = pool.draw(kept, 3 * jnp.ones((16, 2)), None, key)
+    anew = np.asarray(start.x[:, 0]) == 3
+    np.testing.assert_array_equal(np.asarray(start.age), np.where(anew, 0.0, 7.0))
+    assert abs(anew.mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 4000)
+    back = pool.put(kept, where, start)
+    np.testing.assert_array_equal(np.asarray(back.age), np.where(anew, 1.0, 8.0))
+
+
+def test_chains_keep_their_conditions(key):
+    # Data with x = c; the chains of E(x, c) = ½(x − c)²/s² must stay with their own conditions.
+    energy = lambda x, c: 50 * jnp.sum((x - c) ** 2)  # noqa: E731
+    c = jnp.array([[-3.0], [3.0]])[jax.random.bernoulli(key, 0.5, (64,)).astype(int)]
+    objective = PersistentContrastiveDivergence(Langevin(0.005), 60, chains=32)
+    _, state = objective.init(energy, Batch(c, c), key, 16)
+    for i in range(3):
+        batch = jax.tree.map(lambda a: a[None, :16], Batch(c, c))
+        state, _ = objective.refresh(energy, None, state, batch, jax.random.fold_in(key, i))
+    ends = state.value.ends
+    np.testing.assert_allclose(ends.x, ends.condition, atol=0.6)
+    assert len(np.unique(ends.condition)) == 2
+
+
+def test_fit_learns_a_mixture_by_persistent_chains(key):
+    truth = ex.energies.GaussianMixture([0.3, 0.7], [[-1.5, 0.0], [1.5, 0.5]], 0.3 * jnp.eye(2))
+    x = truth.sample(key, 2000)
+    start = ex.energies.GaussianMixture([0.5, 0.5], [[-0.5, 0.0], [0.5, 0.0]], jnp.eye(2))
+    objective = PersistentContrastiveDivergence(Langevin(0.02), 10, chains=128)
+    fit = ex.fit(start, objective, x, key=key, steps=400, learning_rate=0.03, ema=0.98, progress=False)
+    held_out = truth.sample(jax.random.fold_in(key, 1), 4000)
+
+    def likelihood(model):
+        return float(jax.vmap(model.log_prob)(held_out).mean())
+
+    # Within what 2,000 rows and a step of 0.02 leave open; from 0.6 nats away.
+    assert likelihood(truth) - likelihood(start) > 0.5
+    assert likelihood(truth) - likelihood(fit.energy) < 0.05
+    assert {"energy_gap", "chain_age", "chain_step", "score_norm"} <= set(fit.history[-1])
+    assert fit.history[-1]["chain_age"] > 300
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (
+            lambda: ContrastiveDivergence(Langevin(0.1), 0),
+            "steps must be a whole number of at least 1; got 0",
+        ),
+        (lambda: ContrastiveDivergence(0.1), "sampler must be a sampler, such as Langevin"),
+        (lambda: ReplayBufferLikelihood(Langevin(0.1), restart=1.5), "restart must be .*got 1.5"),
+        (lambda: Replay(size=10, chains=20), "chains must be at most the size, 10; got 20"),
+        (lambda: ContrastiveDivergence(Langevin(0.1), energy_penalty=-1.0), "energy_penalty must be"),
+    ],
+)
+def test_mistakes_are_named(make, sentence):
+    with pytest.raises(ex.InputError, match=sentence):
+        make()
+
+
+def test_a_vector_field_is_refused(key):
+    field = ex.Score(lambda x, c=None: -x)
+    with pytest.raises(ex.InputError, match="an energy: a vector field has no likelihood"):
+        MaximumLikelihood(Langevin(0.1), 1, FromData()).init(field, Batch(jnp.zeros((4, 2))), key, 4)
+
+
+def test_a_buffer_smaller_than_a_step_is_refused(key):
+    with pytest.raises(ex.InputError, match="at least the 16 chains that a step moves; got 8"):
+        Replay(size=8).init(jnp.zeros((4, 2)), None, key, 16)
+    Persistent(8).init(jnp.zeros((4, 2)), None, key, 16)
