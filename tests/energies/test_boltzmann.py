@@ -8,36 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
-import scipy.stats
 
 import energax as ex
-from energax.energies import BernoulliRBM, GaussianBernoulliRBM, all_bits, enumerate_log_normalizer
+from energax.energies import (
+    BernoulliRBM,
+    GaussianBernoulliRBM,
+    Ising,
+    IsingGraph,
+    all_bits,
+    enumerate_log_normalizer,
+)
 from energax.energies.enumeration import draw_states, log_weights
 from energax.testing import check_energy
-from energax.testing.statistics import FALSE_ALARM
-
-
-def random_parameters(machine, seed=3, scale=0.8):
-    """The machine with every parameter drawn anew: nothing symmetric, no bias zero."""
-    leaves, structure = jax.tree.flatten(machine)
-    rng = np.random.default_rng(seed)
-    drawn = [jnp.asarray(scale * rng.standard_normal(a.shape), jnp.float32) for a in leaves]
-    return jax.tree.unflatten(structure, drawn)
-
-
-def bits(d):
-    return np.array(list(itertools.product([0.0, 1.0], repeat=d)), np.float32)
-
-
-def chi_squared(states, counted, probabilities):
-    """Fail unless the counts of all states are those of independent draws with these probabilities."""
-    counts = np.array([(counted == s).all(1).sum() for s in states])
-    assert counts.sum() == len(counted), "a draw that is no state at all"
-    expected = np.asarray(probabilities, np.float64) / np.sum(probabilities) * len(counted)
-    assert expected.min() > 5, "states too rare for the test"
-    statistic = ((counts - expected) ** 2 / expected).sum()
-    limit = scipy.stats.chi2.isf(FALSE_ALARM, len(states) - 1)
-    assert statistic < limit, f"χ² = {statistic:.4g} with {len(states) - 1} degrees of freedom"
+from tests.energies.states import bits, chi_squared, random_grid, random_parameters, spins
 
 
 def joint_log_weights(machine, xs, hs):
@@ -169,7 +152,7 @@ def gaussian_log_weights(machine, x, hs, temperature=1.0):
     return (0.5 * x @ B @ hs.T + x @ b + hs @ c - 0.5 * x @ x) / temperature
 
 
-SPINS = 2 * bits(3) - 1
+SPINS = spins(3)
 POINT = np.array([0.8, -1.3])
 
 
@@ -256,6 +239,118 @@ def test_the_known_log_z_of_another_library():
     np.testing.assert_allclose(got, 1.40423, atol=1e-4)  # the parameters are printed to four decimals
 
 
+# Ising.
+
+
+def grid_energies(grid, states):
+    """E of many grids of spins in double precision, edge by edge."""
+    H, W = grid.event_shape
+    right = np.broadcast_to(np.asarray(grid.horizontal, np.float64), (H, W - 1))
+    below = np.broadcast_to(np.asarray(grid.vertical, np.float64), (H - 1, W))
+    total = (np.asarray(grid.field, np.float64) * states).sum((1, 2))
+    for r in range(H):
+        for c in range(W):
+            if c + 1 < W:
+                total += right[r, c] * states[:, r, c] * states[:, r, c + 1]
+            if r + 1 < H:
+                total += below[r, c] * states[:, r, c] * states[:, r + 1, c]
+    return -total
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 4), (1, 4), (3, 1)])
+def test_a_grid_is_summed_by_its_transfer_matrix(shape):
+    grid = random_grid(*shape)
+    states = spins(shape[0] * shape[1]).reshape(-1, *shape)
+    energies = grid_energies(grid, states)
+    np.testing.assert_allclose(jax.vmap(grid)(states), energies, rtol=1e-5, atol=1e-5)
+    log_z = scipy.special.logsumexp(-energies)
+    np.testing.assert_allclose(grid.log_normalizer(), log_z, rtol=1e-6)
+    np.testing.assert_allclose(enumerate_log_normalizer(grid, values=(-1.0, 1.0)), log_z, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(grid.log_prob)(states), -energies - log_z, rtol=1e-4, atol=1e-5)
+    hot = scipy.special.logsumexp(-energies / 1.7)
+    np.testing.assert_allclose(grid.tempered(1.7).log_normalizer(), hot, rtol=1e-6)
+
+
+def test_grids_beyond_enumeration_have_the_closed_forms_they_must():
+    chains = Ising((60, 11), vertical=0.8)  # eleven chains of sixty
+    wanted = 11 * (np.log(2) + 59 * np.log(2 * np.cosh(0.8)))
+    np.testing.assert_allclose(chains.log_normalizer(), wanted, rtol=1e-6)
+    lying = Ising((11, 60), horizontal=0.8)
+    np.testing.assert_allclose(lying.log_normalizer(), wanted, rtol=1e-6)
+    # Couplings and fields shared as numbers are what they are when written out edge by edge.
+    shared = Ising((4, 3), horizontal=0.3, vertical=-0.5, field=0.2)
+    edges = Ising(
+        (4, 3), horizontal=np.full((4, 2), 0.3), vertical=np.full((3, 3), -0.5), field=np.full((4, 3), 0.2)
+    )
+    np.testing.assert_allclose(shared.log_normalizer(), edges.log_normalizer(), rtol=1e-6)
+    gradient = jax.grad(lambda m: m.log_normalizer())
+    for name in ("horizontal", "vertical", "field"):
+        whole = jnp.sum(getattr(gradient(edges), name))
+        np.testing.assert_allclose(getattr(gradient(shared), name), whole, rtol=1e-4)
+
+
+def test_the_gradient_of_a_grids_log_z_is_the_mean_of_its_edges():
+    grid = random_grid(2, 3)
+    states = spins(6).reshape(-1, 2, 3)
+    p = scipy.special.softmax(-grid_energies(grid, states))
+    gradient = jax.grad(lambda m: m.log_normalizer())(grid)
+    np.testing.assert_allclose(gradient.field, np.tensordot(p, states, 1), rtol=1e-4, atol=1e-6)
+    edges = states[:, :, :-1] * states[:, :, 1:]
+    np.testing.assert_allclose(gradient.horizontal, np.tensordot(p, edges, 1), rtol=1e-4, atol=1e-6)
+    edges = states[:, :-1] * states[:, 1:]
+    np.testing.assert_allclose(gradient.vertical, np.tensordot(p, edges, 1), rtol=1e-4, atol=1e-6)
+
+
+def grid_as_graph(grid):
+    """The same model as a graph: J from the second differences of E."""
+    d = grid.event_shape[0] * grid.event_shape[1]
+    E = lambda y: float(grid(jnp.asarray(y, jnp.float32).reshape(grid.event_shape)))  # noqa: E731
+    J = np.zeros((d, d))
+    for i, j in itertools.combinations(range(d), 2):
+        signs = [
+            (a, b, E(np.where(np.arange(d) == i, a, np.where(np.arange(d) == j, b, 1))))
+            for a in (-1, 1)
+            for b in (-1, 1)
+        ]
+        J[i, j] = J[j, i] = -sum(a * b * e for a, b, e in signs) / 4
+    return IsingGraph(np.round(J, 6), grid.field.ravel(), event_shape=grid.event_shape)
+
+
+def test_a_graph_is_enumerated_and_agrees_with_its_grid():
+    grid = random_grid(2, 3)
+    graph = grid_as_graph(grid)
+    states = spins(6).reshape(-1, 2, 3)
+    J, b = np.asarray(graph.matrix, np.float64), np.asarray(graph.field, np.float64)
+    flat = states.reshape(-1, 6)
+    energies = -0.5 * np.einsum("ni,ij,nj->n", flat, J, flat) - flat @ b
+    np.testing.assert_allclose(jax.vmap(graph)(states), energies, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(energies, grid_energies(grid, states), atol=1e-4)
+    np.testing.assert_allclose(graph.log_normalizer(), scipy.special.logsumexp(-energies), rtol=1e-6)
+    np.testing.assert_allclose(
+        graph.tempered(2.0).log_normalizer(), scipy.special.logsumexp(-energies / 2), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("model", ["grid", "graph"])
+def test_local_fields_are_the_enumerated_conditionals(model):
+    grid = random_grid(2, 3)
+    model = grid if model == "grid" else grid_as_graph(grid)
+    y = jnp.asarray([[1.0, -1.0, -1.0], [1.0, 1.0, -1.0]])
+    for r, c in itertools.product(range(2), range(3)):
+        odds = float(model(y.at[r, c].set(-1.0)) - model(y.at[r, c].set(1.0)))
+        np.testing.assert_allclose(2 * model.local_field(y)[r, c], odds, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3)])
+def test_exact_draws_of_spins_have_the_enumerated_law(shape, key):
+    grid = random_grid(*shape).tempered(2.5)
+    states = spins(6).reshape(-1, *shape)
+    p = np.exp(-grid_energies(grid, states))
+    for model in (grid, grid_as_graph(grid)):
+        drawn = np.asarray(eqx.filter_jit(lambda m, k: m.sample(k, 40_000))(model, key))
+        chi_squared(states.reshape(-1, 6), drawn.reshape(-1, 6), p)
+
+
 # Bad input.
 
 
@@ -287,3 +382,21 @@ def test_mistakes_are_named(key):
         BernoulliRBM((4,), 2, visible_bias=np.zeros(3), key=key)
     with pytest.raises(ex.InputError, match=r"x must be within \[0, 1\]; got -1 to 1"):
         BernoulliRBM.from_data(np.array([[-1.0], [1.0]]), 2, key=key)
+    with pytest.raises(
+        ex.InputError, match=r"vertical must be a number or of shape \(1, 3\); got shape \(2, 3\)"
+    ):
+        Ising((2, 3), vertical=np.zeros((2, 3)))
+    with pytest.raises(ex.InputError, match=r"event_shape must be \(height, width\); got \(4,\)"):
+        Ising((4,))
+    with pytest.raises(
+        ex.InputError, match=r"shorter side of the grid must be at most 20 units.*got 28 units"
+    ):
+        Ising((28, 28)).log_normalizer()
+    with pytest.raises(ex.InputError, match="symmetric with a zero diagonal"):
+        IsingGraph(np.eye(3))
+    with pytest.raises(ex.InputError, match=r"couplings must be a square matrix; got shape \(3,\)"):
+        IsingGraph(np.zeros(3))
+    with pytest.raises(ex.InputError, match=r"an event must be at most 20 units.*got 21 units"):
+        IsingGraph(np.zeros((21, 21))).log_normalizer()
+    with pytest.raises(ex.InputError, match=r"event_shape must be of 4 spins; got \(3, 2\)"):
+        IsingGraph(np.zeros((4, 4)), event_shape=(3, 2))

@@ -1,32 +1,21 @@
 """Block Gibbs leaves the law of every state as it was, moves, and its mutants do not."""
 
-import itertools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.stats
 
 import energax as ex
-from energax.energies import BernoulliRBM, GaussianBernoulliRBM
+from energax.energies import BernoulliRBM, GaussianBernoulliRBM, Ising, IsingGraph
 from energax.energies.units import draw_bits, draw_spins
 from energax.samplers import BlockGibbs, run
 from energax.testing import assert_mean
-from energax.testing.statistics import FALSE_ALARM
+from tests.energies.states import bits, chi_squared, random_grid, random_parameters, spins
 
 CHAINS = 40_000
 SWEEPS = 3
 KEY = jax.random.key(0)
-
-
-def random_parameters(model, seed=3, scale=0.8):
-    """The model with every parameter drawn anew: nothing symmetric, no bias zero."""
-    leaves, structure = jax.tree.flatten(model)
-    rng = np.random.default_rng(seed)
-    drawn = [jnp.asarray(scale * rng.standard_normal(a.shape), jnp.float32) for a in leaves]
-    return jax.tree.unflatten(structure, drawn)
 
 
 @eqx.filter_jit
@@ -53,20 +42,10 @@ def check_sweeps(model, states, log_weights, key, start=None):
     start = draw(model, start_key, CHAINS) if start is None else start
     end = run(BlockGibbs(SWEEPS), model, start, key=run_key).x
     before, after = rows(start), rows(end)
-    p = np.exp(np.asarray(log_weights, np.float64) - np.max(log_weights))
-    expected = CHAINS * p / p.sum()
-    assert expected.min() > 5, "states too rare for the test"
-    place = {tuple(s): i for i, s in enumerate(np.asarray(states, np.float32).tolist())}
-    counts = np.bincount([place[tuple(s)] for s in after.tolist()], minlength=len(states))
-    statistic = ((counts - expected) ** 2 / expected).sum()
-    limit = scipy.stats.chi2.isf(FALSE_ALARM, len(states) - 1)
-    assert statistic < limit, f"χ² = {statistic:.4g} with {len(states) - 1} degrees of freedom"
+    log_weights = np.asarray(log_weights, np.float64)
+    chi_squared(states, after, np.exp(log_weights - log_weights.max()))
     moved = (before != after).any(axis=1).mean()
     assert moved > 0.5, f"only {moved:.2g} of the chains moved"
-
-
-def bits(d):
-    return np.array(list(itertools.product([0.0, 1.0], repeat=d)), np.float32)
 
 
 def with_parameters(mutant, model):
@@ -143,7 +122,7 @@ def by_group(x):
 
 def exact_moments(machine):
     """The same six means from the mixture of 2³ Gaussians, in double precision."""
-    h = 2 * bits(3).astype(np.float64) - 1
+    h = spins(3).astype(np.float64)
     v = 1.0 if machine.variance is None else float(machine.variance)
     B, b, c = (
         np.asarray(a, np.float64) for a in (machine.weights, machine.visible_bias, machine.hidden_bias)
@@ -197,6 +176,59 @@ def test_broken_sweeps_of_reals_are_caught(mutant, key):
         check_gaussian(with_parameters(mutant((2,), 3, key=KEY), GAUSSIAN), GAUSSIAN, key)
 
 
+# Ising.
+
+GRID = random_grid(2, 3).tempered(2.5)
+GRAPH = random_parameters(IsingGraph(np.zeros((5, 5)), np.zeros(5)), scale=0.3)
+
+
+def spin_law(model):
+    states = spins(model.local_field(jnp.ones(model.event_shape)).size)
+    return states, -np.asarray(jax.vmap(model)(states.reshape(-1, *model.event_shape)))
+
+
+@pytest.mark.parametrize("model", [GRID, GRAPH], ids=["grid", "graph"])
+def test_a_sweep_of_spins_keeps_the_law_of_every_state(model, key):
+    check_sweeps(model, *spin_law(model), key)
+
+
+class HalfField(Ising):
+    """σ(L) where σ(2L) should be: spins taken for bits."""
+
+    def local_field(self, x):
+        return 0.5 * super().local_field(x)
+
+
+class BothColours(Ising):
+    """All spins at once, each given the old others."""
+
+    def sweep(self, x, key):
+        return draw_spins(2 * self.local_field(x), key)
+
+
+class StaleGraph(IsingGraph):
+    """All spins at once, each given the old others."""
+
+    def sweep(self, x, key):
+        return draw_spins(2 * self.local_field(x), key)
+
+
+class ForgetsTheField(IsingGraph):
+    """No b in the local field."""
+
+    def sweep(self, x, key):
+        return eqx.tree_at(lambda m: m.field, IsingGraph(self.matrix), jnp.zeros(5)).sweep(x, key)
+
+
+@pytest.mark.parametrize("mutant", [HalfField, BothColours, StaleGraph, ForgetsTheField])
+def test_broken_sweeps_of_spins_are_caught(mutant, key):
+    model = GRID if issubclass(mutant, Ising) else GRAPH
+    made = mutant((2, 3)) if model is GRID else mutant(np.zeros((5, 5)))
+    broken = with_parameters(made, model)
+    with pytest.raises(AssertionError, match="χ²"):
+        check_sweeps(broken, *spin_law(model), key, draw(model, key, CHAINS))
+
+
 # What a chain starts from, and what is refused.
 
 
@@ -204,6 +236,8 @@ def test_a_chain_starts_from_a_state(key):
     x = jnp.array([[0.2, 0.7], [-3.0, 0.51]])
     np.testing.assert_array_equal(BlockGibbs().init(RBM, x, key), [[0, 1], [0, 1]])
     np.testing.assert_array_equal(BlockGibbs().init(GAUSSIAN, x[0], key), x[0])
+    np.testing.assert_array_equal(BlockGibbs().init(Ising((2, 2)), x, key), [[1, 1], [-1, 1]])
+    np.testing.assert_array_equal(BlockGibbs().init(IsingGraph(np.zeros((2, 2))), x[1], key), [-1, 1])
 
 
 def test_mistakes_are_named(key):

@@ -35,6 +35,8 @@ MODELS = {
     "truncated": lambda: ex.energies.TruncatedGaussian([0.5], [1.0]),
     "bernoulli-rbm": lambda: ex.energies.BernoulliRBM((2, 2), 3, key=KEY),
     "gaussian-bernoulli-rbm": lambda: ex.energies.GaussianBernoulliRBM((3,), 2, key=KEY),
+    "ising": lambda: ex.energies.Ising((2, 3), horizontal=0.5, vertical=jnp.ones((1, 3))),
+    "ising-graph": lambda: ex.energies.IsingGraph(jnp.ones((4, 4)) - jnp.eye(4), event_shape=(2, 2)),
     "linear-gaussian": lambda: ex.energies.LinearGaussian(jnp.ones((2, 3))),
 }
 

@@ -5,6 +5,7 @@ from energax.energies.base import Energy, Normalised
 from energax.energies.bounded import Gamma, TruncatedGaussian
 from energax.energies.composition import Mixture, Sum, Tempered, WithGaussianBase
 from energax.energies.enumeration import all_bits, enumerate_log_normalizer
+from energax.energies.ising import Ising, IsingGraph
 from energax.energies.mixer import PatchMixer, PatchMixerField
 from energax.energies.mlp import MLP, MLPField
 from energax.energies.noise import NOISE_FEATURES, NoiseConditional, Smoothings
@@ -21,6 +22,8 @@ __all__ = [
     "GaussianBernoulliRBM",
     "GaussianMixture",
     "GeneralizedLogistic",
+    "Ising",
+    "IsingGraph",
     "LinearGaussian",
     "MLPField",
     "Mixture",
