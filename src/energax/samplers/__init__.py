@@ -12,11 +12,15 @@ from energax.samplers.flow import probability_flow_log_prob, probability_flow_sa
 from energax.samplers.gibbs import BitGibbs, BlockGibbs
 from energax.samplers.inpainting import Clamped, Masked
 from energax.samplers.langevin import Langevin, annealed_langevin, denoising_jump
+from energax.samplers.metropolis import HMC, MALA, NUTS, annealed_hmc, annealed_mala
 from energax.samplers.noise import AnnealedNoiseLangevin
 from energax.samplers.reflected import ReflectedLangevin
 from energax.samplers.schedules import Schedule
 
 __all__ = [
+    "HMC",
+    "MALA",
+    "NUTS",
     "AnnealedNoiseLangevin",
     "BitGibbs",
     "BlockGibbs",
@@ -31,7 +35,9 @@ __all__ = [
     "Schedule",
     "VarianceExploding",
     "VariancePreserving",
+    "annealed_hmc",
     "annealed_langevin",
+    "annealed_mala",
     "denoising_jump",
     "observers",
     "probability_flow_log_prob",

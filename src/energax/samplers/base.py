@@ -22,12 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from energax.checks import InputError, check, check_integer
-from energax.derivatives import bind
+from energax.derivatives import Score, bind
 from energax.loops import compiles_loop, fori, repeat
 from energax.samplers.schedules import Schedule
 from energax.typing import Array, Condition, Event, Events, Key, Metrics, Model
 
-__all__ = ["Observer", "Run", "Sampler", "check_conditional", "run", "walk"]
+__all__ = ["Observer", "Run", "Sampler", "check_conditional", "check_energy", "run", "walk"]
 
 Observer = Callable[[Model, Event, jax.Array], Any]
 """(model, x, i) ↦ what to record of one chain before step i; vmapped over chains."""
@@ -226,6 +226,12 @@ def check_conditional(owner: str, model: Model) -> None:
     """Refuse a model that is not noise-conditional."""
     wanted = "a noise-conditional one with a method `at(sigma)`"
     check(hasattr(model, "at"), owner, "model", wanted, type(model).__name__)
+
+
+def check_energy(owner: str, model: Model) -> None:
+    """Refuse a model that has no energy to compare two points by."""
+    energy = callable(model) and not isinstance(model, Score)
+    check(energy, owner, "model", "an energy (a vector field has no value to compare)", type(model).__name__)
 
 
 def _one_step(sampler, model, state, condition, key, i):
