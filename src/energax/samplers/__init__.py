@@ -1,6 +1,6 @@
 """How to draw: dynamics on one chain, schedules as data, and the one loop that runs them."""
 
-from energax.samplers import observers, schedules
+from energax.samplers import diagnostics, observers, schedules
 from energax.samplers.base import Observer, Run, Sampler, run, walk
 from energax.samplers.diffusion import (
     ReverseDiffusion,
@@ -39,6 +39,7 @@ __all__ = [
     "annealed_langevin",
     "annealed_mala",
     "denoising_jump",
+    "diagnostics",
     "observers",
     "probability_flow_log_prob",
     "probability_flow_sample",
