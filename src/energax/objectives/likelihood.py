@@ -148,11 +148,16 @@ class MaximumLikelihood(Objective):
         start, where = self.pool.draw(kept, batch.x, batch.condition, draw_key)
         x, report = walk(self.sampler, model, start.x, walk_key, self.steps, start.condition)
         kept = self.pool.put(kept, where, Kept(x, start.condition, start.age))
+        report |= self._movement(start, x, kept)
+        return Chains(Negatives(kept, Batch(x, start.condition))), report
+
+    def _movement(self, start: Kept, x: Events, kept: Kept | None) -> Metrics:
+        """Return how far chains moved, root mean square of a coordinate, and their mean age."""
         moved = jax.tree.map(lambda a, b: jnp.mean((a - b) ** 2), x, start.x)
-        report["chain_step"] = jnp.sqrt(sum(jax.tree.leaves(moved)) / len(jax.tree.leaves(moved)))
+        report = {"chain_step": jnp.sqrt(sum(jax.tree.leaves(moved)) / len(jax.tree.leaves(moved)))}
         if kept is not None:
             report["chain_age"] = jnp.mean(kept.age)
-        return Chains(Negatives(kept, Batch(x, start.condition))), report
+        return report
 
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:
         """Return mean E(x) − mean E(x̃) and the penalties asked for."""
