@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import energax as ex
-from energax.energies import BernoulliRBM, GaussianBernoulliRBM, Ising, IsingGraph
+from energax.energies import BernoulliRBM, DeepBoltzmannMachine, GaussianBernoulliRBM, Ising, IsingGraph
 from energax.energies.units import draw_bits, draw_spins
 from energax.samplers import BlockGibbs, run
 from energax.testing import assert_mean
@@ -227,6 +227,66 @@ def test_broken_sweeps_of_spins_are_caught(mutant, key):
     broken = with_parameters(made, model)
     with pytest.raises(AssertionError, match="χ²"):
         check_sweeps(broken, *spin_law(model), key, draw(model, key, CHAINS))
+
+
+# Deep.
+
+DEEP = random_parameters(DeepBoltzmannMachine((2, 1), (2, 3), key=KEY), scale=0.7).tempered(1.5)
+
+
+def layer_law(machine):
+    states = bits(7)
+    layers = (states[:, :2].reshape(-1, 2, 1), states[:, 2:4], states[:, 4:])
+    return states, -np.asarray(jax.vmap(machine)(layers))
+
+
+def test_a_sweep_of_layers_keeps_the_law_of_every_state(key):
+    check_sweeps(DEEP, *layer_law(DEEP), key)
+
+
+class StaleEven(DeepBoltzmannMachine):
+    """The odd layers given the even ones as they were before the sweep."""
+
+    def sweep(self, x, key):
+        even_key, odd_key = jax.random.split(key)
+        s = self._layers(x)
+        even, odd = self._half_update(s, 0, even_key), self._half_update(s, 1, odd_key)
+        return self._event([a if l % 2 == 0 else b for l, (a, b) in enumerate(zip(even, odd, strict=True))])
+
+
+class NoTopDown(DeepBoltzmannMachine):
+    """Hidden layers driven from below alone."""
+
+    def _input(self, s, l):
+        return super()._input(s, l) if l in (0, 2) else self.biases[1] + s[0] @ self.weights[0]
+
+
+class Doubled(DeepBoltzmannMachine):
+    """Pretraining's doubled input, kept in the sweep."""
+
+    def _input(self, s, l):
+        return self._upwards(s[0], 1) if l == 1 else super()._input(s, l)
+
+
+@pytest.mark.parametrize("mutant", [StaleEven, NoTopDown, Doubled])
+def test_broken_sweeps_of_layers_are_caught(mutant, key):
+    broken = with_parameters(mutant((2, 1), (2, 3), key=KEY), DEEP)
+    with pytest.raises(AssertionError, match="χ²"):
+        check_sweeps(broken, *layer_law(DEEP), key, draw(DEEP, key, CHAINS))
+
+
+def test_hidden_layers_are_drawn_upwards_from_a_visible_one(key):
+    x = jnp.broadcast_to(jnp.array([[0.9], [0.2]]), (64 * 128, 2, 1))
+    state = run(BlockGibbs(), DEEP, x, key=key, steps=0).x
+    np.testing.assert_array_equal(state[0], jnp.round(x))
+    W1, W2 = DEEP.weights
+    first = jax.nn.sigmoid(DEEP.biases[1] + 2 * W1[0])
+    assert_mean(state[1].reshape(64, 128, -1).mean(1), first, "h¹ given x, doubled")
+    second = jax.nn.sigmoid(DEEP.biases[2] + state[1] @ W2)
+    assert_mean((state[2] - second).reshape(64, 128, -1).mean(1), 0, "h² given h¹")
+    # Layers that are given are kept, as their nearest bits.
+    whole = BlockGibbs().init(DEEP, (x[0], jnp.array([0.4, 0.6]), jnp.ones(3)), key)
+    np.testing.assert_array_equal(whole[1], [0, 1])
 
 
 # What a chain starts from, and what is refused.

@@ -37,6 +37,8 @@ MODELS = {
     "gaussian-bernoulli-rbm": lambda: ex.energies.GaussianBernoulliRBM((3,), 2, key=KEY),
     "ising": lambda: ex.energies.Ising((2, 3), horizontal=0.5, vertical=jnp.ones((1, 3))),
     "ising-graph": lambda: ex.energies.IsingGraph(jnp.ones((4, 4)) - jnp.eye(4), event_shape=(2, 2)),
+    "deep": lambda: ex.energies.DeepBoltzmannMachine((2, 2), (3, 2), key=KEY),
+    "copied": lambda: ex.energies.CopiedRBM(ex.energies.BernoulliRBM((3,), 2, key=KEY), 2, 1),
     "linear-gaussian": lambda: ex.energies.LinearGaussian(jnp.ones((2, 3))),
 }
 

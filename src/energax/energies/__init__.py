@@ -4,6 +4,8 @@ from energax.energies.analytic import Gaussian, GaussianMixture, GeneralizedLogi
 from energax.energies.base import Energy, Normalised
 from energax.energies.bounded import Gamma, TruncatedGaussian
 from energax.energies.composition import Mixture, Sum, Tempered, WithGaussianBase
+from energax.energies.copied import CopiedRBM
+from energax.energies.dbm import DeepBoltzmannMachine
 from energax.energies.enumeration import all_bits, enumerate_log_normalizer
 from energax.energies.ising import Ising, IsingGraph
 from energax.energies.mixer import PatchMixer, PatchMixerField
@@ -16,6 +18,8 @@ __all__ = [
     "MLP",
     "NOISE_FEATURES",
     "BernoulliRBM",
+    "CopiedRBM",
+    "DeepBoltzmannMachine",
     "Energy",
     "Gamma",
     "Gaussian",

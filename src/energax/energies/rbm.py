@@ -34,7 +34,7 @@ import jax.numpy as jnp
 from energax.checks import check, check_array, check_integer, check_number
 from energax.energies.base import Normalised
 from energax.energies.enumeration import check_enumerable, draw_states, log_weights
-from energax.energies.units import draw_bits, draw_spins, flat, nearest_bits
+from energax.energies.units import draw_bits, draw_spins, flat, log_odds, nearest_bits
 from energax.typing import Array, ArrayLike, Condition, Float, Key, Scalar
 
 __all__ = ["BernoulliRBM", "GaussianBernoulliRBM"]
@@ -89,12 +89,26 @@ class BernoulliRBM(Normalised):
         x
             Rows of zeros and ones (or of probabilities), shape (n, *event).
         """
-        rows = check_array("BernoulliRBM.from_data", "x", x)
-        inside = bool(((rows >= 0) & (rows <= 1)).all())
-        check(inside, "BernoulliRBM.from_data", "x", "within [0, 1]", f"{rows.min():g} to {rows.max():g}")
-        on = jnp.asarray(rows.sum(0) + 1)
-        bias = jnp.log(on) - jnp.log(len(rows) + 2 - on)
-        return cls(rows.shape[1:], hidden, scale=scale, visible_bias=bias, key=key)
+        bias = log_odds("BernoulliRBM.from_data", x)
+        return cls(bias.shape, hidden, scale=scale, visible_bias=bias, key=key)
+
+    @classmethod
+    def from_parameters(
+        cls,
+        weights: ArrayLike,
+        visible_bias: ArrayLike,
+        hidden_bias: ArrayLike,
+        *,
+        event_shape: tuple[int, ...] | None = None,
+    ) -> BernoulliRBM:
+        """Return the machine with these W of shape (n, m), b (n,) and c (m,).
+
+        Parameters
+        ----------
+        event_shape
+            Shape of one event; (n,) if None.
+        """
+        return _with_parameters(cls, weights, visible_bias, hidden_bias, event_shape)
 
     def __call__(self, x: Float[Array, "*event"], condition: Condition | None = None) -> Scalar:
         """Return the free energy E(x), the hidden units summed out."""
@@ -219,6 +233,24 @@ class GaussianBernoulliRBM(Normalised):
         rows = check_array("GaussianBernoulliRBM.from_data", "x", x)
         return cls(rows.shape[1:], hidden, scale=scale, visible_bias=rows.mean(0), key=key)
 
+    @classmethod
+    def from_parameters(
+        cls,
+        weights: ArrayLike,
+        visible_bias: ArrayLike,
+        hidden_bias: ArrayLike,
+        *,
+        event_shape: tuple[int, ...] | None = None,
+    ) -> GaussianBernoulliRBM:
+        """Return the machine with these B of shape (n, m), b (n,) and c (m,).
+
+        Parameters
+        ----------
+        event_shape
+            Shape of one event; (n,) if None.
+        """
+        return _with_parameters(cls, weights, visible_bias, hidden_bias, event_shape)
+
     def __call__(self, x: Float[Array, "*event"], condition: Condition | None = None) -> Scalar:
         """Return the free energy E(x), the hidden units summed out."""
         v = self._flat(x)
@@ -315,3 +347,23 @@ def _initial(
     fits = bias.shape in ((), shape)
     check(fits, owner, "visible_bias", f"a number or of shape {shape}", f"shape {bias.shape}")
     return weights, jnp.broadcast_to(bias, shape).ravel(), jnp.zeros(m)
+
+
+def _with_parameters(
+    cls: type[Any],
+    weights: ArrayLike,
+    visible_bias: ArrayLike,
+    hidden_bias: ArrayLike,
+    event_shape: tuple[int, ...] | None,
+) -> Any:
+    """Return a machine with the parameters given."""
+    owner = f"{cls.__name__}.from_parameters"
+    W, b, c = (jnp.asarray(a, jnp.float32) for a in (weights, visible_bias, hidden_bias))
+    check(W.ndim == 2, owner, "weights", "of shape (visible, hidden)", f"shape {W.shape}")
+    n, m = W.shape
+    shape = (n,) if event_shape is None else tuple(event_shape)
+    check(math.prod(shape) == n, owner, "event_shape", f"of {n} units, the rows of weights", shape)
+    check(b.shape == (n,), owner, "visible_bias", f"of shape ({n},)", f"shape {b.shape}")
+    check(c.shape == (m,), owner, "hidden_bias", f"of shape ({m},)", f"shape {c.shape}")
+    machine = cls(shape, m, scale=0.0, key=jax.random.key(0))
+    return eqx.tree_at(lambda r: (r.weights, r.visible_bias, r.hidden_bias), machine, (W, b, c))

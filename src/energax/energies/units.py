@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check
+from energax.checks import check, check_array
 from energax.typing import Array, Event, Float, Key
 
-__all__ = ["draw_bits", "draw_spins", "flat", "nearest_bits", "nearest_spins"]
+__all__ = ["draw_bits", "draw_spins", "flat", "log_odds", "nearest_bits", "nearest_spins"]
 
 
 def flat(owner: str, name: str, x: Event, shape: tuple[int, ...]) -> Float[Array, " d"]:
@@ -41,3 +42,15 @@ def nearest_bits(x: Array) -> Array:
 def nearest_spins(x: Array) -> Array:
     """Return +1 where x > 0 and −1 elsewhere."""
     return jnp.where(x > 0, 1.0, -1.0)
+
+
+def log_odds(owner: str, x: Any) -> Array:
+    """Return log(p/(1 − p)), p the share of rows in which a bit is on: Hinton (2012), §8.
+
+    One row of each kind is added, so that a bit that never changes stays finite.
+    """
+    rows = check_array(owner, "x", x)
+    inside = bool(((rows >= 0) & (rows <= 1)).all())
+    check(inside, owner, "x", "within [0, 1]", f"{rows.min():g} to {rows.max():g}")
+    on = jnp.asarray(rows.sum(0) + 1)
+    return jnp.log(on) - jnp.log(len(rows) + 2 - on)
