@@ -3,6 +3,7 @@
 from energax.objectives.base import Batch, Chains, Objective, Player
 from energax.objectives.denoising import DenoisingScoreMatching
 from energax.objectives.domains import BoxScoreMatching, NonNegativeScoreMatching, RatioMatching
+from energax.objectives.exact import ExactMaximumLikelihood
 from energax.objectives.improved import ImprovedContrastiveDivergence
 from energax.objectives.likelihood import (
     ContrastiveDivergence,
@@ -24,6 +25,7 @@ __all__ = [
     "ContrastiveDivergence",
     "DenoisingScoreMatching",
     "Density",
+    "ExactMaximumLikelihood",
     "ImprovedContrastiveDivergence",
     "Ladder",
     "MaximumLikelihood",
