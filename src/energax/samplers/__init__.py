@@ -16,6 +16,7 @@ from energax.samplers.metropolis import HMC, MALA, NUTS, annealed_hmc, annealed_
 from energax.samplers.noise import AnnealedNoiseLangevin
 from energax.samplers.reflected import ReflectedLangevin
 from energax.samplers.schedules import Schedule
+from energax.samplers.tempering import ParallelTempering
 
 __all__ = [
     "HMC",
@@ -28,6 +29,7 @@ __all__ = [
     "Langevin",
     "Masked",
     "Observer",
+    "ParallelTempering",
     "ReflectedLangevin",
     "ReverseDiffusion",
     "Run",

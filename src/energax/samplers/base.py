@@ -73,6 +73,10 @@ class Sampler(eqx.Module):
         """Return where the chain is."""
         return state
 
+    def moved_to(self, model: Model, state: Any, x: Event) -> Any:
+        """Return the state of a chain put at x by someone else: x, where a state is a position."""
+        return x
+
 
 class Run(NamedTuple):
     """What `run` returns.

@@ -87,6 +87,10 @@ class Metropolis(Sampler):
         check_energy(type(self).__name__, model)
         return Chain(x, *energy_and_score(model, x))
 
+    def moved_to(self, model: Model, state: Chain, x: Event) -> Chain:
+        """Return the chain at x, its energy and score computed there."""
+        return Chain(x, *energy_and_score(model, x))
+
     def step(self, model: Model, state: Chain, key: Key, i: jax.Array) -> tuple[Chain, Metrics]:
         """Return the chain after step i, and its probability of acceptance."""
         T = self.temperature(i)

@@ -1,0 +1,192 @@
+r"""Parallel tempering: replicas at several temperatures, of which neighbours change places.
+
+Level k runs a sampler on the model at temperature T_k, 1 = T_1 < … < T_K, with the energy F_k:
+E(x)/T_k, or that of `model.tempered(T_k)` for a model that says what it is at temperature T (a
+Boltzmann machine tempers the joint energy of all its units). Then neighbours k and k + 1, the odd
+pairs and the even ones in turn, change places with probability min(1, e^Δ),
+
+    Δ = F_k(x_k) + F_{k+1}(x_{k+1}) − F_k(x_{k+1}) − F_{k+1}(x_k),
+
+which leaves the product of all levels' laws invariant, whatever the family F. For E/T it is
+Δ = (1/T_k − 1/T_{k+1})(E(x_k) − E(x_{k+1})). Hot levels pass between modes, and the cold one gets
+what they find.
+
+Sources: Swendsen & Wang (1986); Geyer (1991); Okabe et al. (2001) for even and odd pairs in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from energax.checks import check, check_integer
+from energax.derivatives import evaluate
+from energax.loops import repeat
+from energax.samplers.base import Sampler, check_energy
+from energax.typing import Array, ArrayLike, Condition, Event, Events, Float, Key, Metrics, Model, Scalar
+
+__all__ = ["ParallelTempering"]
+
+
+class AtTemperature(eqx.Module):
+    """E(x)/T of any energy, the temperature traced."""
+
+    energy: Model
+    temperature: Scalar
+
+    def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
+        """Return E(x)/T."""
+        return evaluate(self.energy, x, condition) / self.temperature
+
+
+class ParallelTempering(Sampler):
+    """A sampler at every temperature, and neighbours that change places.
+
+    Invariant law: the product over levels of exp(−F_k), as exactly as the sampler keeps each;
+    the position is the replica at temperature 1. Reports `swap_acceptance`, its mean over the pairs of
+    a step, and what the sampler reports, its mean over levels. All levels start at x.
+
+    Parameters
+    ----------
+    sampler
+        How each level moves, at temperature 1 of its own energy: of any kind, exact or not.
+    temperatures
+        1 = T_1 < T_2 < …, at least two.
+    steps_between_swaps
+        Steps of the sampler in one step of this.
+    step_factors
+        By what the sampler's step size is multiplied at each level; ones if None. √T suits HMC and
+        NUTS, T suits MALA and Langevin: then each level moves as those do at that temperature.
+    """
+
+    sampler: Sampler
+    temperatures: Float[Array, " levels"]
+    step_factors: Float[Array, " levels"]
+    steps_between_swaps: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        temperatures: Sequence[float] | ArrayLike,
+        *,
+        steps_between_swaps: int = 1,
+        step_factors: ArrayLike | None = None,
+    ):
+        owner = "ParallelTempering"
+        T = np.asarray(temperatures, np.float32)
+        rising = T.ndim == 1 and T.size >= 2 and T[0] == 1 and bool(np.all(np.diff(T) > 0))
+        check(rising, owner, "temperatures", "at least two rising numbers, the first 1", T.tolist())
+        factors = np.ones_like(T) if step_factors is None else np.asarray(step_factors, np.float32)
+        positive = factors.shape == T.shape and bool(np.all(factors > 0))
+        check(positive, owner, "step_factors", f"{T.size} positive numbers", factors.tolist())
+        self.sampler = sampler
+        self.temperatures = jnp.asarray(T)
+        self.step_factors = jnp.asarray(factors)
+        self.steps_between_swaps = check_integer(
+            owner, "steps_between_swaps", steps_between_swaps, at_least=1
+        )
+
+    @property
+    def horizon(self) -> int | None:
+        """That of the sampler, in steps of this."""
+        inner = self.sampler.horizon
+        return None if inner is None else inner // self.steps_between_swaps
+
+    @property
+    def bias_order(self) -> float | None:
+        """That of the sampler: swaps are exact."""
+        return self.sampler.bias_order
+
+    def scaled(self, factor: float | Array) -> ParallelTempering:
+        """Return the dynamics with every level's step size multiplied by `factor`."""
+        return eqx.tree_at(lambda s: s.sampler, self, self.sampler.scaled(factor))
+
+    def init(self, model: Model, x: Event, key: Key) -> Any:
+        """Return the states of all levels, each at x: leading axis the levels."""
+        check_energy("ParallelTempering", model)
+
+        def level(temperature, k):
+            return self.sampler.init(at_temperature(model, temperature), x, k)
+
+        return jax.vmap(level)(self.temperatures, jax.random.split(key, self.temperatures.size))
+
+    def step(self, model: Model, state: Any, key: Key, i: jax.Array) -> tuple[Any, Metrics]:
+        """Return the states of all levels after their steps and one round of swaps."""
+        move_key, swap_key = jax.random.split(key)
+        levels = jnp.arange(self.temperatures.size)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(move_key, levels)
+
+        def move(state, temperature, factor, key):
+            cold, sampler = at_temperature(model, temperature), self.sampler.scaled(factor)
+            return _steps(sampler, cold, state, key, i, self.steps_between_swaps)
+
+        state, info = jax.vmap(move)(state, self.temperatures, self.step_factors, keys)
+        state, swap_acceptance = self._swap(model, state, swap_key, i)
+        return state, {**jax.tree.map(jnp.mean, info), "swap_acceptance": swap_acceptance}
+
+    def _swap(self, model: Model, state: Any, key: Key, i: jax.Array) -> tuple[Any, Scalar]:
+        """Return the states after one round of swaps, and their mean probability."""
+        K = self.temperatures.size
+        levels = jnp.arange(K)
+        # By turns a level looks up and down, its partner at it; an end without a partner at itself.
+        # Of two levels there is one pair, and no turn to miss.
+        parity = i % 2 if K > 2 else 0
+        partner = levels + jnp.where((levels - parity) % 2 == 0, 1, -1)
+        partner = jnp.where((partner < 0) | (partner >= K), levels, partner)
+        paired = partner != levels
+
+        x = jax.vmap(self.sampler.position)(state)
+        others = jax.tree.map(lambda a: a[partner], x)
+        delta = self.log_ratio(self.gains(model, x, others), partner)
+        # Both of a pair hold the number that its lower level drew. A delta that is NaN swaps nothing.
+        uniform = jax.random.uniform(key, (K,))[jnp.minimum(levels, partner)]
+        swap = paired & (jnp.log(uniform) < delta)
+
+        def put(state, other, temperature, swap):
+            moved = self.sampler.moved_to(at_temperature(model, temperature), state, other)
+            return jax.tree.map(lambda new, old: jnp.where(swap, new, old), moved, state)
+
+        probability = jnp.where(paired, jnp.exp(jnp.minimum(delta, 0.0)), 0.0)
+        state = jax.vmap(put)(state, others, self.temperatures, swap)
+        return state, jnp.sum(probability) / jnp.sum(paired)
+
+    def gains(self, model: Model, x: Events, others: Events) -> Float[Array, " levels"]:
+        """Return F_k(x_k) − F_k(other_k) of each level k."""
+
+        def gain(x, other, temperature):
+            cold = at_temperature(model, temperature)
+            return evaluate(cold, x) - evaluate(cold, other)
+
+        return jax.vmap(gain)(x, others, self.temperatures)
+
+    def log_ratio(self, gains: Float[Array, " levels"], partner: Array) -> Float[Array, " levels"]:
+        """Return Δ of each level's pair, from the gains of its two levels."""
+        return gains + gains[partner]
+
+    def position(self, state: Any) -> Event:
+        """Return where the replica at temperature 1 is."""
+        return self.sampler.position(jax.tree.map(lambda a: a[0], state))
+
+
+def _steps(sampler, model, state, key, i, count):
+    """Return the state after `count` steps, of which i rounds came before, and their mean report."""
+
+    def one(j, carry):
+        state, totals = carry
+        state, info = sampler.step(model, state, jax.random.fold_in(key, j), i * count + j)
+        return state, jax.tree.map(jnp.add, totals, info)
+
+    _, info = eqx.filter_eval_shape(sampler.step, model, state, key, i)
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, jnp.float32), info)
+    state, totals = repeat(count, one, (state, zeros))
+    return state, jax.tree.map(lambda a: a / count, totals)
+
+
+def at_temperature(model: Model, temperature: Scalar) -> Model:
+    """Return the model at temperature T: what it says of itself, else E/T."""
+    return model.tempered(temperature) if hasattr(model, "tempered") else AtTemperature(model, temperature)
