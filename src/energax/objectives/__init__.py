@@ -12,6 +12,7 @@ from energax.objectives.likelihood import (
     ReplayBufferLikelihood,
     ShortRunLikelihood,
 )
+from energax.objectives.mean_field import MeanFieldContrastiveDivergence
 from energax.objectives.multiscale import MultiscaleDenoisingScoreMatching
 from energax.objectives.noise_conditional import NoiseConditionalScoreMatching, noise_ladder, noise_step
 from energax.objectives.score_matching import ScoreMatching, SlicedScoreMatching
@@ -29,6 +30,7 @@ __all__ = [
     "ImprovedContrastiveDivergence",
     "Ladder",
     "MaximumLikelihood",
+    "MeanFieldContrastiveDivergence",
     "MultiscaleDenoisingScoreMatching",
     "NoiseConditionalScoreMatching",
     "NonNegativeScoreMatching",
