@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from energax.cli import main
 from energax.config import OBJECTIVES
 
 from .conftest import TINY
@@ -93,6 +94,90 @@ def test_a_noise_conditional_energy_is_scored_at_its_smallest_level(energax, her
     status, out, err = energax("score", "run", "rows.npy")
     assert status == 0, err
     assert len(out.split()) == 80
+
+
+@pytest.fixture(scope="module")
+def told_run(tmp_path_factory, table_file):
+    """A finished run of a noise-conditional energy on a table in units of its own."""
+    folder = tmp_path_factory.mktemp("told") / "run"
+    words = ["train", str(table_file), "--objective", "noise-conditional", "--out", str(folder)]
+    assert main([*words, "--set", "objective.levels=6", *QUICK]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["annealed", "reverse-diffusion", "reverse-diffusion --corrector-steps 0 --anneal 9", "probability-flow"],
+)
+def test_each_sampler_of_a_noise_conditional_run_writes_all_there_is(words, energax, told_run, here):
+    status, _, err = energax("sample", told_run, "-n", "5", "--out", "drawn", "--sampler", *words.split())
+    assert status == 0, err
+    written = {p.name for p in (here / "drawn").iterdir()}
+    assert written == {"samples.npz", "samples.png", "samples.csv", "annealing.png"}
+    samples = np.load(here / "drawn" / "samples.npz")["samples"]
+    assert samples.shape == (5, 3)
+    # In the units of the table: heights in centimetres.
+    assert 100 < samples[:, 0].mean() < 240
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--sampler probability-flow --anneal 30", "--anneal must be left out: probability-flow has no use"),
+        ("--sampler reverse-diffusion --epsilon 0.1", "--epsilon must be left out: reverse-diffusion has no"),
+        ("--snr 0.1", "--snr must be left out: annealed has no use for it; got 0.1"),
+        ("--sampler reverse-diffusion --snr 2", "snr must be below 1"),
+        ("--sampler reverse-diffusion --corrector-steps -1", "corrector_steps must be a whole number"),
+        ("--sampler langevin", "annealed"),
+    ],
+)
+def test_what_a_sampler_has_no_use_for_is_refused(words, said, energax, told_run):
+    status, _, err = energax("sample", told_run, *words.split())
+    assert status == 2
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_run_that_is_not_told_the_noise_has_one_sampler_and_no_likelihood(energax, table_run, table_file):
+    status, _, err = energax("sample", table_run, "--sampler", "reverse-diffusion")
+    assert status == 2
+    assert "objective noise-conditional); got 'reverse-diffusion' for multiscale." in err
+    status, _, err = energax("score", table_run, table_file, "--likelihood")
+    assert status == 2
+    assert "--likelihood must be asked of a run of the objective noise-conditional" in err
+    status, _, err = energax("score", table_run, table_file, "--probes", "3")
+    assert status == 2
+    assert "--probes must be given together with --likelihood; got 3" in err
+
+
+def test_likelihoods_are_in_the_units_of_the_table(energax, told_run, table_file, here):
+    from energax.cli.use import Trained
+    from energax.tasks import log_likelihood
+
+    status, out, err = energax("score", told_run, table_file, "--likelihood")
+    assert status == 0, err
+    header, *lines = out.splitlines()
+    assert header == "log_likelihood,bits_per_dimension"
+    got = np.array([line.split(",") for line in lines], float)
+    trained = Trained(told_run, "score")
+    low, high = trained.way.sigmas
+    x = np.loadtxt(table_file, delimiter=",", skiprows=1, dtype=np.float32)
+    found = log_likelihood(trained.energy, trained.to_model(x), sigma_min=low, sigma_max=high)
+    # p(x) = p(z) ∏ dz/dx, where z = (x − mean)/std: of the training rows, read off the map itself.
+    slopes = np.diag(trained.to_model(x[:1] + np.eye(3, dtype=np.float32)) - trained.to_model(x[:1]))
+    np.testing.assert_allclose(1 / slopes, x.std(0), rtol=0.2)
+    np.testing.assert_allclose(got[:, 0], found.log_prob + np.log(slopes).sum(), atol=2e-3)
+    np.testing.assert_allclose(got[:, 1], -got[:, 0] / (3 * np.log(2)), rtol=1e-5)
+    assert f"mean {got[:, 0].mean():.4g} ±" in err
+
+    status, out, err = energax(
+        "score", told_run, table_file, "--likelihood", "--probes", "8", "--out", "likely.csv"
+    )
+    assert status == 0, err
+    table = np.genfromtxt(here / "likely.csv", delimiter=",", names=True)
+    assert table.dtype.names == ("log_likelihood", "bits_per_dimension", "standard_error")
+    off = (table["log_likelihood"] - got[:, 0]) / np.maximum(table["standard_error"], 0.02)
+    assert np.median(np.abs(off)) < 3
 
 
 @pytest.mark.parametrize(

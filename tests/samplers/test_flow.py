@@ -10,7 +10,13 @@ from jax.flatten_util import ravel_pytree
 import energax as ex
 from energax.derivatives import Score
 from energax.energies import Gaussian, GaussianMixture, LinearGaussian, Smoothings
-from energax.samplers import probability_flow_log_prob, probability_flow_sample
+from energax.samplers import (
+    ProbabilityFlow,
+    denoising_jump,
+    probability_flow_log_prob,
+    probability_flow_sample,
+    run,
+)
 from energax.testing import assert_mean
 
 MIXTURE = GaussianMixture(
@@ -72,7 +78,14 @@ def test_a_gaussian_is_exact_and_a_wrong_factor_is_not(key):
 def test_hutchinsons_trace_is_unbiased_for_the_exact_one(key):
     x = rows([[0.4, -0.1], [-1.3, 1.0]])
     exact = probability_flow_log_prob(Smoothings(MIXTURE), x, **LEVELS)[:2]
-    drawn = probability_flow_log_prob(Smoothings(MIXTURE), x, probes=1, key=key, **LEVELS).reshape(-1, 2)
+    settings = {"probes": 2, "key": key, **LEVELS}
+    each = probability_flow_log_prob(Smoothings(MIXTURE), x, per_probe=True, **settings)
+    mean = probability_flow_log_prob(Smoothings(MIXTURE), x, **settings)
+    np.testing.assert_allclose(each.mean(1), mean, atol=1e-4)
+    # One path for all probes: they err independently, each like any other.
+    first, second = (each[:, j].reshape(-1, 2) for j in (0, 1))
+    assert_mean((first - exact) * (second - exact), 0.0, "product of two probes' errors", allowance=1e-4)
+    drawn = first
     assert drawn.std(0).min() > 0.05, "the probes matter"
     assert_mean(drawn, exact, "log p under Hutchinson's trace", allowance=1e-3)
 
@@ -108,6 +121,27 @@ def test_the_flow_carries_the_prior_to_the_law(key):
     check(1.0)
     with pytest.raises(AssertionError):
         check(0.5)
+
+
+def test_the_sampler_is_the_flow_from_level_to_level(key):
+    starts = 50 * jax.random.normal(key, (500, 2))
+    whole = probability_flow_sample(AsScore(Smoothings(MIXTURE)), starts, **LEVELS)
+    jumped = jax.vmap(lambda x: denoising_jump(MIXTURE.smoothed(0.05), x, 0.05))(whole)
+    ladder = np.geomspace(50.0, 0.05, 6)
+    for denoise, wanted in ((False, whole), (True, jumped)):
+        sampler = ProbabilityFlow(ladder, denoise=denoise)
+        assert sampler.horizon == 5 + denoise
+        got = run(sampler, AsScore(Smoothings(MIXTURE)), starts, key=key)
+        np.testing.assert_allclose(got.x, wanted, atol=2e-3)
+    assert jnp.abs(whole - jumped).max() > 0.01
+    wrong = run(sampler, AsScore(Smoothings(MIXTURE), 0.5), starts, key=key)
+    assert jnp.median(jnp.abs(wrong.x - jumped)) > 0.1
+    np.testing.assert_allclose(sampler.start_noise, np.sqrt(2501), rtol=1e-5)
+
+
+def test_a_chain_that_does_not_arrive_is_not_a_number(key):
+    sampler = ProbabilityFlow([50.0, 0.05], denoise=False, max_steps=2)
+    assert np.isnan(run(sampler, Smoothings(MIXTURE), jnp.ones((2, 2)), key=key).x).all()
 
 
 def test_samples_and_likelihoods_are_one_map():
@@ -163,6 +197,12 @@ def test_mistakes_are_named(key):
         probability_flow_log_prob(MIXTURE, x, **LEVELS)
     with pytest.raises(ex.InputError, match="key must be given with probes; got None"):
         probability_flow_log_prob(model, x, probes=2, **LEVELS)
+    with pytest.raises(ex.InputError, match="per_probe must be False without probes; got True"):
+        probability_flow_log_prob(model, x, per_probe=True, **LEVELS)
+    with pytest.raises(ex.InputError, match="sigmas must be two or more positive numbers, the largest first"):
+        ProbabilityFlow([1.0])
+    with pytest.raises(ex.InputError, match="ProbabilityFlow: model must be a noise-conditional one"):
+        run(ProbabilityFlow([2.0, 1.0]), MIXTURE, jnp.zeros((1, 2)), key=key)
     with pytest.raises(ex.InputError, match="probes must be a whole number of at least 1; got 0"):
         probability_flow_log_prob(model, x, probes=0, key=key, **LEVELS)
     with pytest.raises(

@@ -213,11 +213,14 @@ def sample(
     *,
     n: Annotated[int, Parameter(name=("-n", "--number"))] = 64,
     seed: Seed = 0,
+    sampler: Literal["annealed", "reverse-diffusion", "probability-flow"] = "annealed",
     hold: int | None = None,
     anneal: int | None = None,
     cool: int | None = None,
     noise_max: float | None = None,
     epsilon: float | None = None,
+    corrector_steps: int | None = None,
+    snr: float | None = None,
     out: Path | None = None,
 ) -> int:
     """Draw samples by the dynamics that suit the objective, and show how they came about.
@@ -225,26 +228,42 @@ def sample(
     An energy of many noise levels is annealed in temperature, a noise-conditional model in
     noise; what was trained without noise is sampled at T = 1 for all the steps together.
 
+    A noise-conditional model has three samplers (--sampler):
+
+        annealed            Langevin steps at each level (NCSN): needs hundreds
+                            of steps; the default
+        reverse-diffusion   follows the noise down, with Langevin corrections:
+                            when steps are dear, a hundred will do
+        probability-flow    an ODE that chooses its own steps: when samples are
+                            to have the law that score --likelihood speaks of,
+                            or to be a smooth function of their start
+
     Writes, replacing those of an earlier call:
 
         samples.npz     array "samples", in the data's own units
         samples.png     a grid of images, or the samples over held-out data
         samples.csv     for tables, with the names of the columns
         annealing.png   chains over time: noisy above, denoised in one step below
-        energy.csv      mean energy and temperature on the way (shown in energy.png)
+        energy.csv      mean energy and temperature on the way (shown in energy.png),
+                        where there is one energy for all of it
 
     For example:
 
         energax sample runs/digits -n 64
         energax sample runs/digits -n 1000 --seed 1 --anneal 4000 --out better/
         energax sample runs/digits --epsilon 0.5 --out wider/
+        energax sample runs/ncsn --sampler reverse-diffusion --anneal 100 --hold 1 --cool 1
+        energax sample runs/ncsn --sampler probability-flow
 
     Parameters
     ----------
     n
         How many; sample i does not depend on it.
+    sampler
+        annealed, or for a noise-conditional model reverse-diffusion or probability-flow.
     hold
-        Steps at the first temperature. [default: the run's configuration]
+        Steps at the first temperature. Where nothing is annealed in temperature, hold, anneal and
+        cool count together, as evaluations of the model. [default: the run's configuration]
     anneal
         Steps of the geometric anneal to temperature 1. [default: the run's configuration]
     cool
@@ -254,6 +273,11 @@ def sample(
     epsilon
         Step in units of σ₀ (of the noise level, for a noise-conditional model); 0.2 is the
         paper's. [default: the run's configuration]
+    corrector_steps
+        Langevin steps after each step of reverse diffusion; 0 for none. [default: 1]
+    snr
+        Signal-to-noise ratio of those steps, below 1: larger moves more and errs more.
+        [default: 0.16]
     out
         The folder to write to. [default: the run folder]
     """
@@ -267,7 +291,9 @@ def sample(
         "sampler.epsilon": epsilon,
     }
     changes = {name: value for name, value in schedule.items() if value is not None}
-    return sample(run, n=n, seed=seed, changes=changes, out=out)
+    options = {"corrector_steps": corrector_steps, "snr": snr}
+    options = {name: value for name, value in options.items() if value is not None}
+    return sample(run, n=n, seed=seed, changes=changes, out=out, sampler=sampler, options=options)
 
 
 @command(USE)
@@ -323,26 +349,48 @@ def inpaint(run: Run, file: str, /, *, mask: str, seed: Seed = 0, out: Path | No
 
 
 @command(USE)
-def score(run: Run, file: str, /, *, out: Path | None = None) -> int:
+def score(
+    run: Run,
+    file: str,
+    /,
+    *,
+    likelihood: Annotated[bool, Parameter(show_default=False)] = False,
+    probes: int | None = None,
+    seed: int | None = None,
+    out: Path | None = None,
+) -> int:
     """Print one energy a row, in nats: lower is likelier, and outliers stand out above.
 
     Energies are those of the data's own units, −log p(x) up to one additive constant.
+
+    A noise-conditional model, of energies or a field, also has the constant: with --likelihood
+    the rows are log p(x), higher being likelier, with the bits per dimension −log₂ p(x)/d and,
+    where the trace is estimated, the standard error of log p(x). The density is that of the data
+    plus the smallest noise of the ladder, and of a density bits may be negative.
 
     For example:
 
         energax score runs/table new.csv
         energax score runs/table new.csv --out scores.csv
+        energax score runs/ncsn new.csv --likelihood --out likelihoods.csv
 
     Parameters
     ----------
     file
         Rows in the data's own units, as for `energax denoise`.
+    likelihood
+        Log-likelihoods by the probability flow: slower, and normalised.
+    probes
+        Random directions that estimate the trace of each row, at least 2; 0 takes it exactly.
+        [default: 0 up to 32 columns, else 4]
+    seed
+        Decides the probes. [default: 0]
     out
-        A .csv file to write instead, with the header "energy".
+        A .csv file to write instead, with the header "energy", or one column for each number.
     """
     from energax.cli.use import score
 
-    return score(run, file, out=out)
+    return score(run, file, out=out, likelihood=likelihood, probes=probes, seed=seed)
 
 
 @command(USE)

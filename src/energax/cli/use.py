@@ -35,6 +35,12 @@ __all__ = ["Trained", "denoise", "inpaint", "report", "sample", "score"]
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
 IMAGES_SHOWN = 16
 LOST = 10  # a chain so many times farther out than data and noise together will not come back
+# What each sampler's command line does not speak of.
+NOT_OF = {
+    "annealed": {"corrector_steps", "snr"},
+    "reverse-diffusion": {"noise_max", "epsilon"},
+    "probability-flow": {"hold", "anneal", "cool", "noise_max", "epsilon", "corrector_steps", "snr"},
+}
 MISSING = 128  # the grey of what an inpainted image did not know
 
 
@@ -156,13 +162,55 @@ class Trained:
         volume = map_rows(lambda chunk: _log_det(self.pipeline, chunk), x)
         return tasks.score(energy, self.to_model(x)) - volume
 
+    @property
+    def size(self) -> int:
+        """How many numbers a row has."""
+        return int(np.prod(self.event))
 
-def sample(run: Path, *, n: int, seed: int, changes: Mapping[str, Any], out: Path | None) -> int:
+    def log_likelihood(self, x: np.ndarray, *, probes: int | None, seed: int) -> tasks.Likelihood:
+        """Return log p(x) in the data's own units, of data plus the smallest noise of the ladder."""
+        allowed = "asked of a run of the objective noise-conditional (energies of others are not normalised)"
+        check(self.way.told, self.command, "--likelihood", allowed, self.config.objective)
+        assert self.way.sigmas is not None
+        size = int(np.prod(self.energy.event_shape))
+        allowed = "a run without pad for --likelihood, whose frame has a density of its own"
+        check(size == self.size, self.command, "RUN", allowed, f"{size} entries for {self.size} of the data")
+        low, high = self.way.sigmas
+        volume = map_rows(lambda chunk: _log_det(self.pipeline, chunk), x)
+        with ProgressBar(None, 0, len(x), "likelihood") as bar:
+            found = tasks.log_likelihood(
+                self.energy,
+                self.to_model(x),
+                sigma_min=low,
+                sigma_max=high,
+                probes=probes,
+                key=jax.random.key(seed),
+                progress=lambda done, total: bar.update(done),
+            )
+        return found._replace(log_prob=found.log_prob + volume)
+
+
+def sample(
+    run: Path,
+    *,
+    n: int,
+    seed: int,
+    changes: Mapping[str, Any],
+    out: Path | None,
+    sampler: str = "annealed",
+    options: Mapping[str, Any] | None = None,
+) -> int:
     """Draw samples and show how they formed; see the help of `energax sample`."""
     check_integer("sample", "-n", n, at_least=1)
     check_integer("sample", "--seed", seed, at_least=0)
+    options = options or {}
+    for name, value in {**changes, **options}.items():
+        word = name.removeprefix("sampler.")
+        flag = "--" + word.replace("_", "-")
+        check(word not in NOT_OF[sampler], "sample", flag, f"left out: {sampler} has no use for it", value)
     trained = Trained(run, "sample")
-    trained.way = way(replace(trained.config, changes))
+    scale = getattr(trained.energy, "scale", 1.0)
+    trained.way = way(replace(trained.config, changes), sampler, data_scale=scale, **options)
     folder = _folder(out, run)
     samples, table = _draw(trained, n, seed)
     write_whole(folder / "samples.npz", lambda path: np.savez_compressed(path, samples=samples))
@@ -374,8 +422,20 @@ def _mask_file(trained: Trained, path: Path, rows: np.ndarray) -> np.ndarray:
     return mask.reshape(rows.shape)
 
 
-def score(run: Path, file: str, *, out: Path | None) -> int:
-    """Print or write one energy a row; see the help of `energax score`."""
+def score(
+    run: Path,
+    file: str,
+    *,
+    out: Path | None,
+    likelihood: bool = False,
+    probes: int | None = None,
+    seed: int | None = None,
+) -> int:
+    """Print or write one energy a row, or its log-likelihood; see the help of `energax score`."""
+    if likelihood:
+        return _score_likelihood(run, file, probes=probes, seed=seed or 0, out=out)
+    for flag, value in {"--probes": probes, "--seed": seed}.items():
+        check(value is None, "score", flag, "given together with --likelihood", value)
     trained = Trained(run, "score")
     rows, _ = trained.read(file)
     target = None if out is None else _target(out, file, out.name, "score", suffix=".csv")
@@ -385,6 +445,30 @@ def score(run: Path, file: str, *, out: Path | None) -> int:
         return 0
     _write_csv(target, ("energy",), energies[:, None])
     print(f"{len(rows)} energies in {target}: median {np.median(energies):.4g}, largest {energies.max():.4g}")
+    return 0
+
+
+def _score_likelihood(run: Path, file: str, *, probes: int | None, seed: int, out: Path | None) -> int:
+    check_integer("score", "--seed", seed, at_least=0)
+    trained = Trained(run, "score")
+    rows, _ = trained.read(file)
+    target = None if out is None else _target(out, file, out.name, "score", suffix=".csv")
+    found = trained.log_likelihood(rows, probes=probes, seed=seed)
+    bits = -found.log_prob / (trained.size * np.log(2))
+    columns = {"log_likelihood": found.log_prob, "bits_per_dimension": bits}
+    if found.standard_error is not None:
+        columns["standard_error"] = found.standard_error
+    table = np.stack(list(columns.values()), axis=1)
+    spread = found.log_prob.std(ddof=1) / np.sqrt(len(rows)) if len(rows) > 1 else np.nan
+    mean = f"mean {found.log_prob.mean():.4g}" + (f" ± {spread:.2g}" if len(rows) > 1 else "")
+    said = f"{mean} nats, {bits.mean():.4g} bits per dimension"
+    if target is None:
+        print(",".join(columns))
+        print("\n".join(",".join(f"{value:.7g}" for value in row) for row in table))
+        print(f"{len(rows)} log-likelihoods: {said}", file=sys.stderr)
+        return 0
+    _write_csv(target, tuple(columns), table)
+    print(f"{len(rows)} log-likelihoods in {target}: {said}")
     return 0
 
 

@@ -8,7 +8,7 @@ from energax.samplers.diffusion import (
     VariancePreserving,
     score_at,
 )
-from energax.samplers.flow import probability_flow_log_prob, probability_flow_sample
+from energax.samplers.flow import ProbabilityFlow, probability_flow_log_prob, probability_flow_sample
 from energax.samplers.gibbs import BitGibbs, BlockGibbs
 from energax.samplers.inpainting import Clamped, Masked
 from energax.samplers.langevin import Langevin, annealed_langevin, denoising_jump
@@ -30,6 +30,7 @@ __all__ = [
     "Masked",
     "Observer",
     "ParallelTempering",
+    "ProbabilityFlow",
     "ReflectedLangevin",
     "ReverseDiffusion",
     "Run",

@@ -10,7 +10,8 @@ so that draws of p_{σ_max}, nearly Gaussian, are carried to draws of p_{σ_min}
 
 the integral from σ_min to σ_max along the path that starts at x. The trace is exact or
 Hutchinson's, with probes held fixed along the path, which keeps the right-hand side smooth and
-the result unbiased. The ODE is solved in log σ by Tsitouras' 5(4) method with adaptive steps.
+the result unbiased; the path does not depend on them, so that the spread of their estimates is
+that of log p. The ODE is solved in log σ by Tsitouras' 5(4) method with adaptive steps.
 
 Any process x_t = a(x_0 + σz) has the same flow, at y = x_t/a: see `samplers.diffusion`. Its
 densities differ by −d log a.
@@ -31,13 +32,92 @@ import numpy as np
 
 from energax.checks import check, check_integer, check_number
 from energax.derivatives import bind, hutchinson_trace, score, score_and_trace
-from energax.samplers.base import check_conditional
-from energax.typing import Array, ArrayLike, Condition, Event, Events, Float, Key, Model, Scalar
+from energax.samplers.base import Sampler, check_conditional
+from energax.samplers.langevin import denoising_jump
+from energax.typing import Array, ArrayLike, Condition, Event, Events, Float, Key, Metrics, Model, Scalar
 
-__all__ = ["probability_flow_log_prob", "probability_flow_sample"]
+__all__ = ["ProbabilityFlow", "probability_flow_log_prob", "probability_flow_sample"]
 
 RTOL = ATOL = 1e-5  # as Song et al.; single precision carries no more
 MAX_STEPS = 4096
+
+
+class ProbabilityFlow(Sampler):
+    """`probability_flow_sample` as a sampler: one level of a ladder a step, then x + σ_L² s(x, σ_L).
+
+    For whoever draws with a sampler and watches its chains. Only the start is random. The law
+    does not depend on the levels in between: between two of them the solver takes the steps it needs.
+
+    Parameters
+    ----------
+    sigmas
+        σ_1 > … > σ_L, L ≥ 2, among those that the model knows.
+    denoise
+        Whether to end with the posterior mean E[x_0 | x]; if not, chains keep noise σ_L.
+    rtol, atol
+        Error allowed in a step of the solver, relative and absolute, in the worst coordinate.
+    max_steps
+        The most steps the solver may take between two levels; a chain that needs more, or whose
+        scores are not finite, becomes NaN.
+    """
+
+    sigmas: Float[Array, " L"]
+    rtol: Array
+    atol: Array
+    denoise: bool = eqx.field(static=True)
+    max_steps: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        sigmas: ArrayLike,
+        denoise: bool = True,
+        rtol: float = RTOL,
+        atol: float = ATOL,
+        max_steps: int = MAX_STEPS,
+    ):
+        owner = "ProbabilityFlow"
+        table = np.atleast_1d(np.asarray(sigmas, np.float32))
+        falling = table.ndim == 1 and table.size > 1 and table[-1] > 0 and bool(np.all(np.diff(table) < 0))
+        wanted = "two or more positive numbers, the largest first"
+        check(falling, owner, "sigmas", wanted, np.array2string(table[:4]))
+        self.sigmas = jnp.asarray(table)
+        self.denoise = bool(denoise)
+        self.rtol, self.atol = _settings(owner, rtol, atol, max_steps)
+        self.max_steps = max_steps
+
+    @property
+    def horizon(self) -> int:
+        """One step between two levels, and one more to denoise."""
+        return len(self.sigmas) - 1 + self.denoise
+
+    @property
+    def start_noise(self) -> float:
+        """√(σ_1² + 1): the prior's scale for data of scale one."""
+        return float(jnp.sqrt(self.sigmas[0] ** 2 + 1))
+
+    @property
+    def bias_order(self) -> float:
+        """One: its error is of the order of the tolerance."""
+        return 1.0
+
+    def init(self, model: Model, x: Event, key: Key) -> Event:
+        """Return x: a chain's state is its position."""
+        check_conditional("ProbabilityFlow", model)
+        return x
+
+    def step(self, model: Model, state: Event, key: Key, i: jax.Array) -> tuple[Event, Metrics]:
+        """Return the position at the next level, or the denoised one."""
+        last = len(self.sigmas) - 1
+
+        def move(x: Event) -> Event:
+            here, there = self.sigmas[jnp.minimum(i, last - 1)], self.sigmas[jnp.minimum(i, last - 1) + 1]
+            x, arrived = _flow(model, x, here, there, (self.rtol, self.atol), self.max_steps)
+            return jax.tree.map(lambda x: jnp.where(arrived, x, jnp.nan), x)
+
+        def jump(x: Event) -> Event:
+            return denoising_jump(model.at(self.sigmas[-1]), x, self.sigmas[-1])
+
+        return (jax.lax.cond(i < last, move, jump, state) if self.denoise else move(state)), {}
 
 
 def probability_flow_sample(
@@ -100,12 +180,13 @@ def probability_flow_log_prob(
     condition: Condition | None = None,
     probes: int | None = None,
     key: Key | None = None,
+    per_probe: bool = False,
     prior_mean: float | ArrayLike = 0.0,
     prior_scale: float = 1.0,
     rtol: float = RTOL,
     atol: float = ATOL,
     max_steps: int = MAX_STEPS,
-) -> Float[Array, " n"]:
+) -> Float[Array, " n"] | Float[Array, "n k"]:
     """Return log p_{σ_min}(x) of each row, in nats (Song et al.), in the variable σ.
 
     It is the density of data to which noise σ_min was added. It is normalised whatever the
@@ -127,6 +208,9 @@ def probability_flow_log_prob(
         probes per row, unbiased, whatever d.
     key
         Decides the probes, and is required with them; row j does not depend on how many there are.
+    per_probe
+        Whether to return the estimate of each probe, shape (n, k), instead of their mean: their
+        standard deviation over √k is the standard error of the mean.
     prior_mean
         μ, a number or one event: the mean of the data.
     prior_scale
@@ -150,6 +234,7 @@ def probability_flow_log_prob(
     if probes is not None:
         check_integer(owner, "probes", probes, at_least=1)
         check(key is not None, owner, "key", "given with probes", None)
+    check(probes is not None or not per_probe, owner, "per_probe", "False without probes", per_probe)
     rows = jax.tree.map(_floating, x)
     mean = _prior_mean(owner, prior_mean, rows)
     keys = None
@@ -159,7 +244,7 @@ def probability_flow_log_prob(
     prior = (mean, jnp.sqrt(jnp.asarray(prior_scale**2 + high**2)))
     log_prob, arrived = _log_prob(model, rows, condition, keys, probes, low, high, prior, settings, max_steps)
     _check_arrived(owner, arrived, rtol, atol, max_steps)
-    return log_prob
+    return log_prob if per_probe else jnp.mean(log_prob, 1)
 
 
 def _levels(owner: str, model: Model, sigma_min: float, sigma_max: float) -> tuple[Scalar, Scalar]:
@@ -206,34 +291,41 @@ def _check_arrived(owner: str, arrived: Array, rtol: float, atol: float, max_ste
 @eqx.filter_jit
 def _move(model, rows, condition, start, stop, tolerances, max_steps):
     def one(x, c):
-        bound = bind(model, c)
-
-        def velocity(log_sigma, x, _):
-            sigma = jnp.exp(log_sigma)
-            return jax.tree.map(lambda s: -(sigma**2) * s, score(bound.at(sigma), x))
-
-        return _solve(velocity, x, start, stop, tolerances, max_steps)
+        return _flow(bind(model, c), x, start, stop, tolerances, max_steps)
 
     return jax.vmap(one)(rows, condition)
+
+
+def _flow(model, x, start, stop, tolerances, max_steps):
+    """Return where one event is carried, and whether it arrived."""
+
+    def velocity(log_sigma, x, _):
+        sigma = jnp.exp(log_sigma)
+        return jax.tree.map(lambda s: -(sigma**2) * s, score(model.at(sigma), x))
+
+    return _solve(velocity, x, start, stop, tolerances, max_steps)
 
 
 @eqx.filter_jit
 def _log_prob(model, rows, condition, keys, probes, low, high, prior, tolerances, max_steps):
     def one(x, c, key):
         bound = bind(model, c)
+        keys_of_probes = None if key is None else jax.random.split(key, probes)
 
         def velocity(log_sigma, state, _):
             sigma = jnp.exp(log_sigma)
             level = bound.at(sigma)
             if key is None:
                 s, trace = score_and_trace(level, state[0])
+                trace = trace[None]
             else:
-                # The same key at every σ: the probes are those of the path.
+                # The same keys at every σ: the probes are those of the path.
                 field = lambda y: score(level, y)  # noqa: E731
-                s, trace = field(state[0]), hutchinson_trace(field, state[0], key=key, probes=probes)
+                s = field(state[0])
+                trace = jax.vmap(lambda k: hutchinson_trace(field, state[0], key=k))(keys_of_probes)
             return jax.tree.map(lambda s: -(sigma**2) * s, s), sigma**2 * trace
 
-        start = (x, jnp.zeros((), jnp.result_type(*jax.tree.leaves(x))))
+        start = (x, jnp.zeros(1 if key is None else probes, jnp.result_type(*jax.tree.leaves(x))))
         (x, integral), arrived = _solve(velocity, start, low, high, tolerances, max_steps)
         return _normal_log_prob(x, *prior) - integral, arrived
 

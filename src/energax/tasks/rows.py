@@ -19,19 +19,19 @@ __all__ = ["CHUNK", "map_rows"]
 CHUNK = 256
 
 
-def map_rows(function: Callable[[Any], Any], rows: Any) -> Events:
+def map_rows(function: Callable[[Any], Any], rows: Any, size: int = CHUNK) -> Events:
     """Return `function` of the rows (a pytree of NumPy arrays, leading axis n), as NumPy arrays.
 
-    `function` takes and returns `CHUNK` rows at a time; the last chunk is padded with copies
+    `function` takes and returns `size` rows at a time; the last chunk is padded with copies
     of its first row, whose results are dropped.
     """
     n = jax.tree.leaves(rows)[0].shape[0]
     results = []
-    for begin in range(0, n, CHUNK):
-        chunk = jax.tree.map(lambda a, b=begin: np.asarray(a[b : b + CHUNK]), rows)
+    for begin in range(0, n, size):
+        chunk = jax.tree.map(lambda a, b=begin: np.asarray(a[b : b + size]), rows)
         count = jax.tree.leaves(chunk)[0].shape[0]
         padded = jax.tree.map(
-            lambda a, k=count: np.concatenate([a, np.repeat(a[:1], CHUNK - k, axis=0)]) if k < CHUNK else a,
+            lambda a, k=count: np.concatenate([a, np.repeat(a[:1], size - k, axis=0)]) if k < size else a,
             chunk,
         )
         value = function(padded)

@@ -8,6 +8,12 @@ r"""How a trained model is to be used: its dynamics, and what it knows of noise.
     non-negative, box    reflected Langevin at T = 1                     none
     ratio                Gibbs sampling of bits                          none
 
+A noise-conditional model, which is told the noise, may be sampled in two other ways (`SAMPLERS`):
+
+    reverse-diffusion    the variance exploding process backwards, from σ_max to σ_min, with
+                         Langevin corrections; as many scores as the anneal has steps
+    probability-flow     its deterministic flow, an ODE with adaptive steps; only the start is random
+
 This is the one place where a configuration becomes a sampler.
 """
 
@@ -17,21 +23,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from energax.checks import check, check_integer
+from energax.checks import check, check_choice, check_integer
 from energax.config import RunConfig
 from energax.derivatives import Score
 from energax.samplers import (
     AnnealedNoiseLangevin,
     BitGibbs,
     Langevin,
+    ProbabilityFlow,
     ReflectedLangevin,
+    ReverseDiffusion,
     Sampler,
+    VarianceExploding,
     annealed_langevin,
     schedules,
 )
 from energax.typing import Model
 
-__all__ = ["Way", "way"]
+__all__ = ["SAMPLERS", "Way", "way"]
+
+SAMPLERS = ("annealed", "reverse-diffusion", "probability-flow")
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,10 @@ class Way:
             return "temperature", np.asarray(self.sampler.temperature.values)
         if isinstance(self.sampler, AnnealedNoiseLangevin):
             return "noise", np.asarray(self.sampler.noise().values)
+        if isinstance(self.sampler, ReverseDiffusion):
+            return "noise", np.asarray(self.sampler.level.values)
+        if isinstance(self.sampler, ProbabilityFlow):
+            return "noise", np.asarray(self.sampler.sigmas)
         return "temperature", np.ones(self.horizon, np.float32)
 
     def energy(self, model: Model) -> Model | None:
@@ -80,15 +95,47 @@ class Way:
         return None if isinstance(one, Score) else one
 
 
-def way(config: RunConfig) -> Way:
-    """Return how a model of this configuration is to be used."""
+def way(
+    config: RunConfig,
+    sampler: str = "annealed",
+    *,
+    corrector_steps: int = 1,
+    snr: float = 0.16,
+    data_scale: float = 1.0,
+) -> Way:
+    """Return how a model of this configuration is to be used.
+
+    Parameters
+    ----------
+    config
+        The run's configuration.
+    sampler
+        "annealed", the dynamics of the objective in the table above; or, of a noise-conditional
+        model, "reverse-diffusion" or "probability-flow". To inpaint, take the first.
+    corrector_steps, snr
+        Those of `samplers.ReverseDiffusion`.
+    data_scale
+        Standard deviation of the data per coordinate, as the model sees them, for the prior that
+        reverse diffusion and the flow start from.
+
+    Raises
+    ------
+    InputError
+        If the objective has no such sampler.
+    """
     options, s = config.objective_options, config.sampler
+    check_choice("sample", "sampler", sampler, SAMPLERS)
+    told = config.objective == "noise-conditional"
+    allowed = (
+        "'annealed' (the others need a model that is told the noise, of the objective noise-conditional)"
+    )
+    check(told or sampler == "annealed", "sample", "sampler", allowed, f"{sampler!r} for {config.objective}")
     for name in ("hold", "anneal", "cool"):
         check_integer("sampler", name, getattr(s, name), at_least=1)
     total = s.hold + s.anneal + s.cool
     constant = schedules.constant(1.0, total)
     if config.objective == "multiscale":
-        sampler = annealed_langevin(
+        tempered = annealed_langevin(
             sigma_0=options.sigma_0,
             noise_max=s.noise_max,
             epsilon=s.epsilon * options.sigma_0,
@@ -96,7 +143,7 @@ def way(config: RunConfig) -> Way:
             anneal=s.anneal,
             cool=s.cool,
         )
-        return Way(sampler, s.noise_max, options.sigma_0, False, (options.sigma_min, options.sigma_max))
+        return Way(tempered, s.noise_max, options.sigma_0, False, (options.sigma_min, options.sigma_max))
     if config.objective == "denoising":
         sigma = options.sigma
         return Way(Langevin.mdsm(s.epsilon * sigma, constant), sigma, sigma, False, (sigma, sigma))
@@ -107,6 +154,15 @@ def way(config: RunConfig) -> Way:
         assert high is not None
         assert count is not None
         sigmas = np.geomspace(high, low, count)
+        start = float(np.hypot(high, data_scale))
+        if sampler == "reverse-diffusion":
+            process = VarianceExploding(low, high)
+            check_integer("sample", "corrector_steps", corrector_steps, at_least=0)
+            predictor_steps = max(1, total // (1 + corrector_steps))
+            backwards = ReverseDiffusion(process, predictor_steps, corrector_steps, snr)
+            return Way(backwards, start, low, True, (low, high))
+        if sampler == "probability-flow":
+            return Way(ProbabilityFlow(sigmas), start, low, True, (low, high))
         dynamics = AnnealedNoiseLangevin(sigmas, s.epsilon * low**2, max(1, total // count))
         return Way(dynamics, high, low, True, (low, high))
     if config.objective == "ratio":
