@@ -5,16 +5,8 @@ import json
 import pytest
 
 import energax as ex
-from energax.config import (
-    DSMOptions,
-    FitConfig,
-    MLPOptions,
-    ResNetOptions,
-    RunConfig,
-    from_dict,
-    replace,
-    to_dict,
-)
+from energax.config import FitConfig, RunConfig, from_dict, replace, to_dict
+from energax.options import DSMOptions, MLPOptions, ResNetOptions
 from energax.presets import PRESETS, preset, preset_name
 
 

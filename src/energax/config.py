@@ -1,8 +1,7 @@
 """The one typed configuration that flags, files and Python share.
 
-Plain frozen dataclasses, free of JAX, so that the command line can show its help at once.
-Each energy and objective that has a name has its options here, under the names of its
-constructor's arguments; a test holds the two together.
+Plain frozen dataclasses, free of JAX, so that the command line can show its help at once. The
+options of each energy and objective that has a name are in `energax.options`.
 """
 
 from __future__ import annotations
@@ -16,30 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from energax.checks import check, check_choice, check_integer, check_number
+from energax.options import ENERGIES, OBJECTIVES, MDSMOptions, MLPOptions
 
-__all__ = [
-    "ENERGIES",
-    "OBJECTIVES",
-    "BoxOptions",
-    "DSMOptions",
-    "FitConfig",
-    "MDSMOptions",
-    "MLPFieldOptions",
-    "MLPOptions",
-    "NoiseConditionalOptions",
-    "NonNegativeOptions",
-    "PatchMixerFieldOptions",
-    "PatchMixerOptions",
-    "RatioOptions",
-    "ResNetOptions",
-    "RunConfig",
-    "SamplerConfig",
-    "ScoreMatchingOptions",
-    "SlicedOptions",
-    "from_dict",
-    "replace",
-    "to_dict",
-]
+__all__ = ["FitConfig", "RunConfig", "SamplerConfig", "from_dict", "replace", "to_dict"]
 
 
 @dataclass(frozen=True)
@@ -116,151 +94,6 @@ class FitConfig:
             check(value < 1, "fit", name, "below 1", value)
         check_choice("fit", "schedule", self.schedule, ("cosine", "constant"))
         check_choice("fit", "keep", self.keep, ("last", "best", "all"))
-
-
-@dataclass(frozen=True)
-class MLPOptions:
-    """Options of `energies.MLP`."""
-
-    width: int = 512
-    depth: int = 4
-    head: Literal["quadratic", "linear"] = "quadratic"
-    activation: str = "silu"
-
-
-@dataclass(frozen=True)
-class MLPFieldOptions:
-    """Options of `energies.MLPField`."""
-
-    width: int = 512
-    depth: int = 4
-    activation: str = "silu"
-
-
-@dataclass(frozen=True)
-class PatchMixerOptions:
-    """Options of `energies.PatchMixer`."""
-
-    patch: int = 4
-    stride: int | None = None
-    width: int = 128
-    depth: int = 4
-    expansion: int = 2
-    head: Literal["quadratic", "linear"] = "quadratic"
-    activation: str = "silu"
-
-
-@dataclass(frozen=True)
-class PatchMixerFieldOptions:
-    """Options of `energies.PatchMixerField`."""
-
-    patch: int = 4
-    width: int = 128
-    depth: int = 4
-    expansion: int = 2
-    activation: str = "silu"
-
-
-@dataclass(frozen=True)
-class ResNetOptions:
-    """Options of `energies.ResNet`."""
-
-    layers: int = 12
-    width: int = 64
-    head: Literal["quadratic", "linear"] = "quadratic"
-    activation: str = "elu"
-
-
-@dataclass(frozen=True)
-class DSMOptions:
-    """Options of `objectives.DenoisingScoreMatching`."""
-
-    sigma: float = 0.3
-    control_variate: bool = False
-
-
-@dataclass(frozen=True)
-class MDSMOptions:
-    """Options of `objectives.MultiscaleDenoisingScoreMatching`.
-
-    Where sigma_max is null, it is the data's extent (`objectives.noise_ladder`).
-    """
-
-    sigma_min: float = 0.05
-    sigma_max: float | None = 2.0
-    spacing: Literal["geometric", "linear"] = "geometric"
-    sigma_0: float = 0.1
-    weight_power: float = 2.0
-    levels: int | None = None
-    weighting: Literal["none", "importance", "posterior"] = "none"
-    neighbours: int | None = None
-
-
-@dataclass(frozen=True)
-class NoiseConditionalOptions:
-    """Options of `objectives.NoiseConditionalScoreMatching`.
-
-    Where sigma_max or levels is null, `objectives.noise_ladder` chooses it from the data.
-    """
-
-    sigma_min: float = 0.01
-    sigma_max: float | None = None
-    levels: int | None = None
-    weight_power: float = 2.0
-
-
-@dataclass(frozen=True)
-class ScoreMatchingOptions:
-    """Options of `objectives.ScoreMatching`."""
-
-    method: Literal["auto", "forward", "chunked"] = "auto"
-    curvature_penalty: float = 0.0
-
-
-@dataclass(frozen=True)
-class SlicedOptions:
-    """Options of `objectives.SlicedScoreMatching`."""
-
-    projections: int = 1
-    distribution: Literal["rademacher", "gaussian", "sphere"] = "rademacher"
-    variance_reduced: bool = True
-
-
-@dataclass(frozen=True)
-class NonNegativeOptions:
-    """`objectives.NonNegativeScoreMatching` has none."""
-
-
-@dataclass(frozen=True)
-class BoxOptions:
-    """Options of `objectives.BoxScoreMatching`."""
-
-    low: float = 0.0
-    high: float = 1.0
-
-
-@dataclass(frozen=True)
-class RatioOptions:
-    """`objectives.RatioMatching` has none."""
-
-
-ENERGIES: dict[str, type] = {
-    "mlp": MLPOptions,
-    "mixer": PatchMixerOptions,
-    "resnet": ResNetOptions,
-    "mlp-field": MLPFieldOptions,
-    "mixer-field": PatchMixerFieldOptions,
-}
-OBJECTIVES: dict[str, type] = {
-    "multiscale": MDSMOptions,
-    "denoising": DSMOptions,
-    "noise-conditional": NoiseConditionalOptions,
-    "score-matching": ScoreMatchingOptions,
-    "sliced": SlicedOptions,
-    "non-negative": NonNegativeOptions,
-    "box": BoxOptions,
-    "ratio": RatioOptions,
-}
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ def test_names_are_the_librarys():
 
 
 def test_train_help_lists_every_name(energax):
-    from energax.config import ENERGIES, OBJECTIVES
     from energax.data.preprocessing import NAMES as TRANSFORMS
+    from energax.options import ENERGIES, OBJECTIVES
     from energax.presets import PRESETS
 
     words = set(re.findall(r"[\w-]+", energax("train", "--help")[1]))

@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 
 from energax.cli import main
-from energax.config import OBJECTIVES
+from energax.options import OBJECTIVES
 
 from .conftest import TINY
 
 QUICK = ["--steps", "6", "--batch-size", "32", *TINY]
+
+
+WITHOUT_NETWORK = [
+    word
+    for flag, setting in zip(TINY[::2], TINY[1::2], strict=True)
+    if not setting.startswith("energy.")
+    for word in (flag, setting)
+]
+MACHINE = ["--energy", "bernoulli-rbm", *QUICK[:4], "--set", "energy.hidden=4", *WITHOUT_NETWORK]
 
 
 def rows(kind):
@@ -24,7 +33,8 @@ def rows(kind):
         "box": rng.uniform(size=(80, 3)),
         "ratio": rng.integers(0, 2, (80, 3)),
         "noise-conditional": rng.standard_normal((80, 3)),
-    }[kind].astype(np.float32)
+        "exact-likelihood": rng.integers(0, 2, (80, 3)),
+    }.get(kind, rng.standard_normal((80, 3))).astype(np.float32)
 
 
 @pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o not in ("multiscale", "noise-conditional")])
@@ -32,7 +42,15 @@ def test_each_objective_trains_and_samples(objective, energax, here):
     np.save(here / "rows.npy", rows(objective))
     # In the data's own units, which is where a half-space, a box and bits are.
     status, out, err = energax(
-        "train", "rows.npy", "--objective", objective, "--preprocess", "flatten", "--out", "run", *QUICK
+        "train",
+        "rows.npy",
+        "--objective",
+        objective,
+        "--preprocess",
+        "flatten",
+        "--out",
+        "run",
+        *(MACHINE if objective == "exact-likelihood" else QUICK),
     )
     assert status == 0, err
     assert re.search(rf"^objective +{objective}$", out, re.MULTILINE)
@@ -45,7 +63,7 @@ def test_each_objective_trains_and_samples(objective, energax, here):
     if objective == "box":
         assert samples.min() >= 0
         assert samples.max() <= 1
-    if objective == "ratio":
+    if objective in ("ratio", "exact-likelihood"):
         assert set(np.unique(samples)) <= {0.0, 1.0}
     status, _, err = energax("score", "run", "rows.npy")
     assert status == 0, err
@@ -202,3 +220,49 @@ def test_what_does_not_go_together_is_refused(words, sentence, energax, here):
     assert sentence in err
     assert err.count("\n") == 1
     assert not (here / "run" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("energy", "setting", "values"),
+    [
+        ("bernoulli-rbm", "energy.hidden=8", {0, 255}),
+        ("gaussian-rbm", "energy.hidden=8", None),
+        ("ising", "energy.horizontal=0.1", {0, 255}),
+    ],
+)
+def test_boltzmann_machines_train_on_pictures_and_sample(energy, setting, values, energax, here):
+    # Grey levels become bits or spins by themselves, and come back as the data's black and white.
+    images = 255 * (np.random.default_rng(0).uniform(size=(64, 6, 6, 1)) > 0.5).astype(np.float32)
+    images[:, 1, 1] = 100
+    np.save(here / "images.npy", images)
+    words = ["train", "images.npy", "--energy", energy, "--objective", "persistent-cd", "--out", "run"]
+    status, _out, err = energax(*words, *QUICK[:4], *WITHOUT_NETWORK, "--set", setting)
+    assert status == 0, err
+    status, _, err = energax("sample", "run", "-n", "4")
+    assert status == 0, err
+    samples = np.load(here / "run" / "samples.npz")["samples"]
+    assert samples.shape == (4, 6, 6, 1)
+    if values is not None:
+        assert set(np.unique(samples)) <= values
+    assert energax("score", "run", "images.npy")[0] == 0
+    status, _, err = energax("report", "run")
+    assert status == 0, err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--energy", "mlp", "--set", "objective.chain=gibbs"], "objective.chain must be 'langevin', 'mala'"),
+        (["--energy", "bernoulli-rbm"], "BernoulliRBM.from_data: x must be within [0, 1]"),
+        (["--energy", "mlp-field"], "--energy must be an energy"),
+        (["--set", "objective.steps=0"], "steps must be a whole number of at least 1; got 0"),
+        (["--set", "objective.step_size=-1"], "objective.step_size must be"),
+    ],
+)
+def test_chains_that_do_not_fit_are_refused(words, sentence, energax, here):
+    np.save(here / "rows.npy", rows("sliced"))
+    plain = ["train", "rows.npy", "--objective", "persistent-cd", "--preprocess", "standardise"]
+    status, _, err = energax(*plain, "--out", "run", *words)
+    assert status == 2
+    assert sentence in err
+    assert not (here / "run").exists()

@@ -6,7 +6,8 @@ import pytest
 
 from energax.checks import InputError
 from energax.cli.settings import describe, parse_sets, read_file, resolve, seed_of
-from energax.config import MLPOptions, RunConfig, to_dict
+from energax.config import RunConfig, to_dict
+from energax.options import MLPOptions
 
 
 def test_each_layer_overrides_the_one_before():

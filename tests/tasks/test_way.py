@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import energax as ex
-from energax.config import OBJECTIVES, RunConfig, replace
+from energax.config import RunConfig, replace
 from energax.energies import GaussianMixture, Smoothings
+from energax.options import OBJECTIVES
 from energax.tasks import generate, way
 from energax.tasks.way import SAMPLERS
 from energax.testing import assert_mean

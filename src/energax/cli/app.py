@@ -122,6 +122,16 @@ def train(
         non-negative, box   the density of data in [0, ∞) or within [low, high]
         ratio               the probabilities of bits
 
+    or maximum likelihood by Markov chains (block Gibbs for Boltzmann machines, else Langevin;
+    objective.chain, .steps and .step_size say which, how long and how large)
+
+        contrastive-divergence  chains start at the data: quick, and blind far from them
+        persistent-cd       chains go on from step to step: Boltzmann machines
+        replay-buffer       a large buffer of chains, some started anew: networks
+        short-run           chains start at noise: a generator of samples
+        improved-cd         also through the last step of the chains
+        exact-likelihood    log Z by enumeration: small machines, narrow grids
+
     For example:
 
         energax train digits --out runs/digits
@@ -130,6 +140,7 @@ def train(
         energax train digits --objective noise-conditional --energy mlp-field
         energax train digits --set energy.width=256 --set sampler.hold=300 --dry-run
         energax train images/ --energy resnet --preprocess unit,pad:2,flip
+        energax train mnist --energy bernoulli-rbm --objective persistent-cd
         energax train --resume runs/digits
 
     The run folder receives config.json, run.json, metrics.jsonl, checkpoints/ and at the end
@@ -149,7 +160,8 @@ def train(
         The training principle, from the list above. [default: multiscale]
     energy
         mlp (anything), mixer (images, fast on a CPU), resnet (images, on a GPU); mlp-field and
-        mixer-field are scores that need not be a gradient. [default: the preset's]
+        mixer-field are scores that need not be a gradient; bernoulli-rbm (bits), gaussian-rbm
+        (reals) and ising (spins on a grid) are Boltzmann machines. [default: the preset's]
     steps
         Updates in all. [default: the preset's]
     batch_size
@@ -157,8 +169,9 @@ def train(
     learning_rate
         Adam's step. [default: the preset's]
     preprocess
-        "auto", or some of standardise, unit, pad:WIDTH, dequantise:LEVELS, logit, flip,
-        image, flatten, with commas between them. [default: auto]
+        "auto", or some of standardise, unit, pad:WIDTH, dequantise:LEVELS, logit,
+        binarise:THRESHOLD, bernoulli (bits drawn anew), spins, flip, image, flatten, with commas
+        between them. [default: auto]
     seed
         Decides everything random. [default: 0]
     preset

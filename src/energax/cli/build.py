@@ -16,7 +16,10 @@ from energax.checks import check
 from energax.config import RunConfig, replace
 from energax.data import Dataset, Pipeline, Reshape, preprocessing
 from energax.derivatives import Score
+from energax.options import MACHINES, OBJECTIVES, ChainOptions
+from energax.samplers.pools import Normal, Replay
 from energax.tasks import way
+from energax.tasks.way import chain
 from energax.typing import Array
 
 __all__ = ["Parts", "build", "parameters"]
@@ -27,6 +30,9 @@ ENERGY_CLASSES = {
     "resnet": energies.ResNet,
     "mlp-field": energies.MLPField,
     "mixer-field": energies.PatchMixerField,
+    "bernoulli-rbm": energies.BernoulliRBM,
+    "gaussian-rbm": energies.GaussianBernoulliRBM,
+    "ising": energies.Ising,
 }
 OBJECTIVE_CLASSES = {
     "multiscale": objectives.MultiscaleDenoisingScoreMatching,
@@ -37,7 +43,14 @@ OBJECTIVE_CLASSES = {
     "non-negative": objectives.NonNegativeScoreMatching,
     "box": objectives.BoxScoreMatching,
     "ratio": objectives.RatioMatching,
+    "contrastive-divergence": objectives.ContrastiveDivergence,
+    "persistent-cd": objectives.PersistentContrastiveDivergence,
+    "replay-buffer": objectives.ReplayBufferLikelihood,
+    "short-run": objectives.ShortRunLikelihood,
+    "improved-cd": objectives.ImprovedContrastiveDivergence,
+    "exact-likelihood": objectives.ExactMaximumLikelihood,
 }
+NEED_AN_ENERGY = ("ratio", *(name for name, made in OBJECTIVES.items() if issubclass(made, ChainOptions)))
 IMAGES_ONLY = ("mixer", "resnet", "mixer-field")
 FIELDS = ("mlp-field", "mixer-field")
 CONDITIONED = ("mlp", "mixer", "mlp-field", "mixer-field")
@@ -87,8 +100,8 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
     seen = np.asarray(jax.jit(jax.vmap(pipeline.forward))(dataset.train[:1000]))
     center = float(seen.mean())
     config = _with_ladder(config, seen)
-    energy = _model(config, shape, center, float(seen.std()), energy_key)
-    objective = OBJECTIVE_CLASSES[config.objective](**dataclasses.asdict(config.objective_options))
+    energy = _model(config, shape, seen, energy_key)
+    objective = _objective(config, seen)
 
     devices, batch = jax.device_count(), config.fit.batch_size
     check(batch % devices == 0, "fit", "batch_size", f"a multiple of the {devices} devices", batch)
@@ -100,7 +113,7 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
 
 def _pipeline(config: RunConfig, dataset: Dataset) -> tuple[Pipeline, tuple[int, ...]]:
     """Return the pipeline and the shape of an event behind it, laid out as the energy needs it."""
-    pipeline = preprocessing(dataset, config.preprocess)
+    pipeline = preprocessing(dataset, config.preprocess, states=MACHINES.get(config.energy))
     event = jax.ShapeDtypeStruct(dataset.event_shape, np.float32)
     shape = jax.eval_shape(pipeline.forward, event).shape
     if config.energy in IMAGES_ONLY and len(shape) != 3:
@@ -111,6 +124,13 @@ def _pipeline(config: RunConfig, dataset: Dataset) -> tuple[Pipeline, tuple[int,
         assert dataset.image_shape is not None
         pipeline = Pipeline((*pipeline.transforms, Reshape(shape, dataset.image_shape)))
         shape = dataset.image_shape
+    if config.energy == "ising" and len(shape) != 2:
+        grid = dataset.image_shape if len(shape) == 1 else shape
+        one = grid is not None and len(grid) == 3 and grid[2] == 1 and math.prod(grid) == math.prod(shape)
+        check(one, "train", "--energy", f"another for {dataset.kind} data of shape {shape}", "'ising'")
+        assert grid is not None
+        pipeline = Pipeline((*pipeline.transforms, Reshape(shape, grid[:2])))
+        shape = grid[:2]
     if config.energy == "resnet":
         missing = max(-shape[0] % 8, -shape[1] % 8)
         allowed = f"one that gives heights and widths divisible by 8 (a frame, as in pad:{missing // 2 or 1})"
@@ -137,9 +157,18 @@ def _with_ladder(config: RunConfig, seen: np.ndarray) -> RunConfig:
     return replace(config, chosen)
 
 
-def _model(config: RunConfig, shape: tuple[int, ...], center: float, scale: float, key: Array) -> Any:
-    """Return the network with its initial weights, as the objective needs it."""
+def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Array) -> Any:
+    """Return the model with its initial weights, as the objective needs it."""
     options = dataclasses.asdict(config.energy_options)
+    made = ENERGY_CLASSES[config.energy]
+    if config.energy in MACHINES:
+        allowed = f"a network ({', '.join(n for n in ENERGY_CLASSES if n not in MACHINES)})"
+        noisy = config.objective in ("multiscale", "denoising", "noise-conditional")
+        wanted = f"{allowed} for the objective {config.objective}"
+        check(not noisy, "train", "--energy", wanted, config.energy)
+        if config.energy == "ising":
+            return made(shape, **options)
+        return made.from_data(seen, **options, key=key)
     told = config.objective == "noise-conditional"
     if told:
         allowed = f"one that takes a condition, {', '.join(CONDITIONED)}, for a noise-conditional objective"
@@ -147,10 +176,27 @@ def _model(config: RunConfig, shape: tuple[int, ...], center: float, scale: floa
         options["condition_size"] = energies.NOISE_FEATURES
     if config.energy in FIELDS:
         allowed = f"an energy (mlp, mixer or resnet) for the objective {config.objective}"
-        check(config.objective != "ratio", "train", "--energy", allowed, config.energy)
-    network = ENERGY_CLASSES[config.energy](shape, **options, key=key)
+        check(config.objective not in NEED_AN_ENERGY, "train", "--energy", allowed, config.energy)
+    network = made(shape, **options, key=key)
     model = Score(network) if config.energy in FIELDS else network
-    return energies.NoiseConditional(model, mean=center, scale=max(scale, 1e-3)) if told else model
+    if not told:
+        return model
+    return energies.NoiseConditional(model, mean=float(seen.mean()), scale=max(float(seen.std()), 1e-3))
+
+
+def _objective(config: RunConfig, seen: np.ndarray) -> Any:
+    """Return the training principle; where it moves chains, with their dynamics and their start."""
+    made, options = OBJECTIVE_CLASSES[config.objective], dataclasses.asdict(config.objective_options)
+    if isinstance(config.objective_options, ChainOptions):
+        options["sampler"] = chain(config)
+        for name in ("chain", "step_size"):
+            options.pop(name)
+        if config.objective == "short-run":  # its samples start where its training chains do
+            mean, scale = float(seen.mean()), config.sampler.noise_max
+            options["noise"] = Normal(seen.shape[1:], mean, scale)
+        if config.objective == "improved-cd":
+            options["pool"] = Replay(options.pop("size"), options.pop("restart"))
+    return made(**options)
 
 
 def _trace(objective: Any, energy: Any, batch: int, shape: tuple[int, ...]) -> None:

@@ -17,6 +17,7 @@ from energax.data.tables import read_table, table_file
 from energax.data.toy import toy
 from energax.data.transforms import (
     Affine,
+    Binarise,
     Dequantise,
     HorizontalFlip,
     Logit,
@@ -28,6 +29,7 @@ from energax.data.transforms import (
 
 __all__ = [
     "Affine",
+    "Binarise",
     "Dataset",
     "Dequantise",
     "HorizontalFlip",

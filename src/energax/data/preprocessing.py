@@ -13,6 +13,7 @@ from energax.checks import InputError, check, check_choice
 from energax.data.dataset import Dataset
 from energax.data.transforms import (
     Affine,
+    Binarise,
     Dequantise,
     HorizontalFlip,
     Logit,
@@ -32,6 +33,9 @@ NAMES: dict[str, type | None] = {
     "pad": int,
     "dequantise": int,
     "logit": float,
+    "binarise": float,
+    "bernoulli": None,
+    "spins": None,
     "flip": None,
     "image": None,
     "flatten": None,
@@ -45,12 +49,17 @@ def _unit(rows: np.ndarray) -> Affine:
     return Affine.unit_interval(rows)
 
 
-def _automatic(dataset: Dataset) -> list[str]:
-    if dataset.kind == "table":
-        return ["standardise"]
-    if dataset.kind == "image" and (dataset.train.max() > 1 or dataset.train.min() < 0):
-        return ["unit"]
-    return []
+def _automatic(dataset: Dataset, states: str | None) -> list[str]:
+    low, high = dataset.train.min(), dataset.train.max()
+    beyond = high > 1 or low < 0
+    if states is None:
+        if dataset.kind == "table":
+            return ["standardise"]
+        return ["unit"] if dataset.kind == "image" and beyond else []
+    two = np.isin(dataset.train, (low, high)).all()
+    if two and low == (-1 if states == "spins" else 0) and high == 1:
+        return []
+    return [*(["unit"] if beyond else []), "binarise", *(["spins"] if states == "spins" else [])]
 
 
 def _argument(spelled: object) -> tuple[str, Any]:
@@ -78,7 +87,9 @@ def _check_levels(rows: np.ndarray, levels: int) -> None:
     check(not off.any(), OWNER, f"dequantise:{levels}", allowed, got)
 
 
-def preprocessing(dataset: Dataset, names: str | Sequence[str] = "auto") -> Pipeline:
+def preprocessing(
+    dataset: Dataset, names: str | Sequence[str] = "auto", *, states: str | None = None
+) -> Pipeline:
     """Build the pipeline from a data set's units to a model's.
 
     Parameters
@@ -90,7 +101,9 @@ def preprocessing(dataset: Dataset, names: str | Sequence[str] = "auto") -> Pipe
         255 where they lie there, otherwise from their own range); images in [0, 1] and points
         are left alone. Otherwise transforms in the order of their use, as a list or one string
         with commas: ``standardise``, ``unit``, ``pad:WIDTH``, ``dequantise`` or
-        ``dequantise:LEVELS``, ``logit`` or ``logit:ALPHA``, ``flip``, ``image`` (a flat image in
+        ``dequantise:LEVELS``, ``logit`` or ``logit:ALPHA``, ``binarise`` or ``binarise:THRESHOLD``
+        (bits), ``bernoulli`` (bits drawn anew in training, an entry in [0, 1] being their
+        probability), ``spins`` (bits to −1 and 1), ``flip``, ``image`` (a flat image in
         its `image_shape`), ``flatten``. Each is fitted to the rows that reach it.
 
     Returns
@@ -104,7 +117,7 @@ def preprocessing(dataset: Dataset, names: str | Sequence[str] = "auto") -> Pipe
         For an unknown name, a wrong number, or a transform that does not fit the events.
     """
     if isinstance(names, str):
-        names = _automatic(dataset) if names == "auto" else [n for n in names.split(",") if n.strip()]
+        names = _automatic(dataset, states) if names == "auto" else [n for n in names.split(",") if n.strip()]
     transforms: list[Transform] = []
     shape = dataset.event_shape
 
@@ -133,6 +146,12 @@ def preprocessing(dataset: Dataset, names: str | Sequence[str] = "auto") -> Pipe
             step = Dequantise() if number is None else Dequantise(number)
         elif name == "logit":
             step = Logit() if number is None else Logit(number)
+        elif name == "binarise":
+            step = Binarise() if number is None else Binarise(number)
+        elif name == "bernoulli":
+            step = Binarise(None)
+        elif name == "spins":
+            step = Affine(shift=0.5, scale=0.5)
         elif name == "flip":
             step = HorizontalFlip()
         elif name == "flatten":
@@ -141,7 +160,7 @@ def preprocessing(dataset: Dataset, names: str | Sequence[str] = "auto") -> Pipe
             check(dataset.image_shape is not None, OWNER, name, "used on a data set of images", dataset.kind)
             assert dataset.image_shape is not None
             step = Reshape(shape, dataset.image_shape)
-        if name in ("dequantise", "logit"):
+        if name in ("dequantise", "logit", "bernoulli"):
             seen = rows()
             low, high = float(seen.min()), float(seen.max())
             fits = low >= 0 and high <= 1

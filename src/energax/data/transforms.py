@@ -22,7 +22,17 @@ import numpy as np
 
 from energax.checks import check, check_array, check_integer, check_number
 
-__all__ = ["Affine", "Dequantise", "HorizontalFlip", "Logit", "Pad", "Pipeline", "Reshape", "Transform"]
+__all__ = [
+    "Affine",
+    "Binarise",
+    "Dequantise",
+    "HorizontalFlip",
+    "Logit",
+    "Pad",
+    "Pipeline",
+    "Reshape",
+    "Transform",
+]
 
 
 class Transform(eqx.Module):
@@ -211,6 +221,43 @@ class Dequantise(Transform):
     def perturb(self, x: jax.Array, key: jax.Array) -> jax.Array:
         """Return x + (U − ½)/(L−1), which `forward` turns into noise U/L within the cell."""
         return x + (jax.random.uniform(key, x.shape, x.dtype) - 0.5) / (self.levels - 1)
+
+
+class Binarise(Transform):
+    """One bit of each entry: z = 1 where x > threshold, else 0.
+
+    Not invertible: `inverse` returns the bits, as the brightest and the darkest value of [0, 1].
+    What is modelled is a probability of bits, no density, so that no volume enters a likelihood.
+
+    Parameters
+    ----------
+    threshold
+        Above it an entry is 1; None to draw each entry, in [0, 1], as a bit of that probability
+        whenever training takes it (and by ½ elsewhere).
+    """
+
+    threshold: float = eqx.field(static=True)
+    drawn: bool = eqx.field(static=True)
+
+    def __init__(self, threshold: float | None = 0.5):
+        self.drawn = threshold is None
+        self.threshold = check_number("Binarise", "threshold", 0.5 if threshold is None else threshold)
+
+    def forward(self, x: jax.Array) -> jax.Array:
+        """Return the bits."""
+        return jnp.where(x > self.threshold, 1.0, 0.0)
+
+    def inverse(self, z: jax.Array) -> jax.Array:
+        """Return the bits as they are."""
+        return z
+
+    def log_det(self, x: jax.Array) -> jax.Array:
+        """Return 0: bits have no volume."""
+        return jnp.zeros(())
+
+    def perturb(self, x: jax.Array, key: jax.Array) -> jax.Array:
+        """Return x, or bits drawn with probability x."""
+        return jax.random.bernoulli(key, x).astype(x.dtype) if self.drawn else x
 
 
 class Logit(Transform):

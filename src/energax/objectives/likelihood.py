@@ -31,8 +31,9 @@ import jax.numpy as jnp
 from energax.checks import check, check_integer, check_number
 from energax.derivatives import Score, evaluate, score
 from energax.objectives.base import Batch, Chains, Objective
+from energax.objectives.requirements import require_continuous, require_states
 from energax.objectives.targets import Biased, Density
-from energax.samplers import Sampler, walk
+from energax.samplers import HMC, MALA, NUTS, Langevin, Sampler, walk
 from energax.samplers.pools import Drawable, FromData, FromNoise, Kept, Persistent, Pool, Replay
 from energax.typing import Array, Condition, Events, Key, Metrics, Model, Scalar
 
@@ -44,6 +45,8 @@ __all__ = [
     "ShortRunLikelihood",
     "energies_of",
 ]
+
+FOLLOW_THE_SCORE = (Langevin, MALA, HMC, NUTS)
 
 
 def energies_of(model: Model, x: Events, condition: Condition | None = None) -> Array:
@@ -133,6 +136,9 @@ class MaximumLikelihood(Objective):
         owner = type(self).__name__
         a_field = isinstance(model, Score)
         check(not a_field, owner, "model", "an energy: a vector field has no likelihood", "a Score")
+        require_states(owner, model, data.x)
+        if isinstance(self.sampler, FOLLOW_THE_SCORE):
+            require_continuous(owner, data.x, "BlockGibbs or BitGibbs as the sampler")
         kept = self.pool.init(data.x, data.condition, key, rows)
         first = jax.tree.map(lambda a: jnp.asarray(a[jnp.arange(rows) % len(data)]), data)
         start, _ = self.pool.draw(kept, first.x, first.condition, key)

@@ -19,9 +19,10 @@ from energax.derivatives import Score, hessian_vector_product, probe
 from energax.tracing import first_kink
 from energax.typing import Condition, Events, Model
 
-__all__ = ["require_binary", "require_continuous", "require_smooth", "require_within"]
+__all__ = ["require_binary", "require_continuous", "require_smooth", "require_states", "require_within"]
 
 TRIED = 16  # rows at which curvature is looked for
+CHECKED = 1000  # rows whose entries are compared with the states a machine takes
 
 
 def require_continuous(owner: str, x: Events, instead: str) -> None:
@@ -49,6 +50,20 @@ def require_within(owner: str, x: Events, low: float, high: float, instead: str)
         where = f"within [{low:g}, {high:g}]; for data beyond take {instead}"
         outside = values[(values < low) | (values > high)]
         check(outside.size == 0, owner, "x", where, _few(outside[:1]))
+
+
+def require_states(owner: str, model: Model, x: Events) -> None:
+    """Refuse data that a machine of bits or spins cannot take (`model.start` moves them)."""
+    if _concrete(x) is None or not isinstance(x, jax.Array | np.ndarray) or not hasattr(model, "start"):
+        return
+    rows = jnp.asarray(x[:CHECKED])
+    nearest = jax.vmap(lambda row: model.start(row, jax.random.key(0)))(rows)
+    visible = nearest[0] if isinstance(nearest, tuple) else nearest
+    off = np.asarray(rows != visible)
+    name = type(model).__name__
+    other = "; for real numbers take a GaussianBernoulliRBM" if off.any() else ""
+    allowed = f"states that a {name} can take, {_few(np.unique(visible)[:2])}{other}"
+    check(not off.any(), owner, "x", allowed, _few(np.asarray(rows)[off][:1]))
 
 
 def require_smooth(owner: str, model: Model, x: Events, condition: Condition | None, instead: str) -> None:

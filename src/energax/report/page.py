@@ -30,6 +30,9 @@ ENERGY_NAMES = {
     "resnet": "residual network",
     "mlp-field": "vector field by a residual perceptron",
     "mixer-field": "vector field by a patch mixer",
+    "bernoulli-rbm": "restricted Boltzmann machine",
+    "gaussian-rbm": "Gaussian–Bernoulli restricted Boltzmann machine",
+    "ising": "Ising model",
 }
 OBJECTIVE_NAMES = {
     "multiscale": "multiscale denoising score matching",
@@ -40,6 +43,12 @@ OBJECTIVE_NAMES = {
     "non-negative": "score matching of non-negative data",
     "box": "score matching on a box",
     "ratio": "ratio matching",
+    "contrastive-divergence": "contrastive divergence",
+    "persistent-cd": "persistent contrastive divergence",
+    "replay-buffer": "maximum likelihood with a replay buffer",
+    "short-run": "maximum likelihood by short runs",
+    "improved-cd": "improved contrastive divergence",
+    "exact-likelihood": "exact maximum likelihood",
 }
 LOSSES = {
     "denoising": "The loss of denoising score matching (Vincent 2011; MDSM eq. 2).",
@@ -48,6 +57,12 @@ LOSSES = {
     "non-negative": "The loss of score matching with the weight x² (Hyvärinen 2007).",
     "box": "The loss of score matching with a weight that vanishes at the edge (Hyvärinen 2007).",
     "ratio": "The loss of ratio matching (Hyvärinen 2007).",
+    **dict.fromkeys(
+        ("contrastive-divergence", "persistent-cd", "replay-buffer", "short-run", "improved-cd"),
+        "Mean energy of data less that of chains: near zero where the chains look like data to the energy; "
+        "it is no likelihood.",
+    ),
+    "exact-likelihood": "The negative log-likelihood, in nats.",
 }
 DYNAMICS = {
     "multiscale": "by annealed Langevin dynamics, {steps} steps (MDSM eq. 8), and one denoising jump (eq. 9)",
@@ -57,6 +72,10 @@ DYNAMICS = {
     "non-negative": "by reflected Langevin dynamics at T = 1, {steps} steps",
     "box": "by reflected Langevin dynamics at T = 1, {steps} steps",
     "ratio": "by Gibbs sampling, {steps} steps of one bit",
+    **dict.fromkeys(
+        ("contrastive-divergence", "persistent-cd", "replay-buffer", "short-run", "improved-cd"),
+        "by the Markov chains of training, {steps} steps from noise",
+    ),
 }
 
 

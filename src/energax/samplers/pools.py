@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from energax.checks import check, check_integer, check_number
 from energax.typing import Array, Condition, Events, Float, Key
 
-__all__ = ["Drawable", "FromData", "FromNoise", "Kept", "Persistent", "Pool", "Replay", "marginals"]
+__all__ = ["Drawable", "FromData", "FromNoise", "Kept", "Normal", "Persistent", "Pool", "Replay", "marginals"]
 
 
 class Drawable(Protocol):
@@ -33,6 +33,31 @@ class Drawable(Protocol):
     def sample(self, key: Key, n: int) -> Events:
         """Return n draws."""
         ...
+
+
+class Normal(eqx.Module):
+    """Independent normal coordinates of one mean and one standard deviation, to start chains from.
+
+    Parameters
+    ----------
+    event_shape
+        Shape of one event.
+    mean, scale
+        The mean, and the standard deviation > 0.
+    """
+
+    event_shape: tuple[int, ...] = eqx.field(static=True)
+    mean: Array
+    scale: Array
+
+    def __init__(self, event_shape: tuple[int, ...], mean: float = 0.0, scale: float = 1.0):
+        self.event_shape = tuple(event_shape)
+        self.mean = jnp.asarray(check_number("Normal", "mean", mean))
+        self.scale = jnp.asarray(check_number("Normal", "scale", scale, above=0))
+
+    def sample(self, key: Key, n: int) -> Array:
+        """Return n draws, shape (n, *event_shape)."""
+        return self.mean + self.scale * jax.random.normal(key, (n, *self.event_shape))
 
 
 class Kept(eqx.Module):

@@ -7,6 +7,8 @@ r"""How a trained model is to be used: its dynamics, and what it knows of noise.
     score-matching …     Langevin at T = 1                               none
     non-negative, box    reflected Langevin at T = 1                     none
     ratio                Gibbs sampling of bits                          none
+    by Markov chains     the training's own dynamics at T = 1            none
+    … a Boltzmann machine  block Gibbs, whatever the objective           none
 
 A noise-conditional model, which is told the noise, may be sampled in two other ways (`SAMPLERS`):
 
@@ -23,12 +25,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from energax.checks import check, check_choice, check_integer
+from energax.checks import check, check_choice, check_integer, check_number
 from energax.config import RunConfig
 from energax.derivatives import Score
+from energax.options import MACHINES, ChainOptions
 from energax.samplers import (
+    HMC,
+    MALA,
     AnnealedNoiseLangevin,
     BitGibbs,
+    BlockGibbs,
     Langevin,
     ProbabilityFlow,
     ReflectedLangevin,
@@ -40,7 +46,7 @@ from energax.samplers import (
 )
 from energax.typing import Model
 
-__all__ = ["SAMPLERS", "Way", "way"]
+__all__ = ["SAMPLERS", "Way", "chain", "way"]
 
 SAMPLERS = ("annealed", "reverse-diffusion", "probability-flow")
 
@@ -165,6 +171,11 @@ def way(
             return Way(ProbabilityFlow(sigmas), start, low, True, (low, high))
         dynamics = AnnealedNoiseLangevin(sigmas, s.epsilon * low**2, max(1, total // count))
         return Way(dynamics, high, low, True, (low, high))
+    if isinstance(options, ChainOptions):
+        steps = options.steps if config.objective == "short-run" else total
+        return Way(chain(config, steps), s.noise_max, None)
+    if config.energy in MACHINES:
+        return Way(BlockGibbs(total), s.noise_max, None)
     if config.objective == "ratio":
         return Way(BitGibbs(total), s.noise_max, None)
     langevin = Langevin.mdsm(s.epsilon, constant)
@@ -173,3 +184,22 @@ def way(
     if config.objective == "box":
         return Way(ReflectedLangevin(langevin, options.low, options.high), s.noise_max, None)
     return Way(langevin, s.noise_max, None)
+
+
+def chain(config: RunConfig, steps: int = 1) -> Sampler:
+    """Return the dynamics of an objective by Markov chains, with a horizon of `steps`."""
+    options = config.objective_options
+    named = options.chain
+    if named == "auto":
+        named = "gibbs" if config.energy in MACHINES else "langevin"
+    if named == "gibbs":
+        allowed = f"'langevin', 'mala' or 'hmc' for the energy {config.energy}"
+        check(config.energy in MACHINES, "train", "objective.chain", allowed, "'gibbs'")
+        return BlockGibbs(steps)
+    of_states = MACHINES.get(config.energy)
+    check(of_states is None, "train", "objective.chain", f"'gibbs' for {of_states}", repr(named))
+    size = check_number("train", "objective.step_size", options.step_size, above=0)
+    temperature = schedules.constant(1.0, steps)
+    if named == "hmc":
+        return HMC(size, temperature=temperature)
+    return {"langevin": Langevin, "mala": MALA}[named](size, temperature)

@@ -1,0 +1,291 @@
+"""Options of every energy and objective that has a name on the command line.
+
+Plain frozen dataclasses, free of JAX. Their entries are the arguments of the constructors; a
+test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "ENERGIES",
+    "MACHINES",
+    "OBJECTIVES",
+    "BernoulliRBMOptions",
+    "BoxOptions",
+    "ChainOptions",
+    "ContrastiveDivergenceOptions",
+    "DSMOptions",
+    "ExactOptions",
+    "GaussianRBMOptions",
+    "ImprovedOptions",
+    "IsingOptions",
+    "MDSMOptions",
+    "MLPFieldOptions",
+    "MLPOptions",
+    "NoiseConditionalOptions",
+    "NonNegativeOptions",
+    "PatchMixerFieldOptions",
+    "PatchMixerOptions",
+    "PersistentOptions",
+    "RatioOptions",
+    "ReplayOptions",
+    "ResNetOptions",
+    "ScoreMatchingOptions",
+    "ShortRunOptions",
+    "SlicedOptions",
+]
+
+
+@dataclass(frozen=True)
+class MLPOptions:
+    """Options of `energies.MLP`."""
+
+    width: int = 512
+    depth: int = 4
+    head: Literal["quadratic", "linear"] = "quadratic"
+    activation: str = "silu"
+
+
+@dataclass(frozen=True)
+class MLPFieldOptions:
+    """Options of `energies.MLPField`."""
+
+    width: int = 512
+    depth: int = 4
+    activation: str = "silu"
+
+
+@dataclass(frozen=True)
+class PatchMixerOptions:
+    """Options of `energies.PatchMixer`."""
+
+    patch: int = 4
+    stride: int | None = None
+    width: int = 128
+    depth: int = 4
+    expansion: int = 2
+    head: Literal["quadratic", "linear"] = "quadratic"
+    activation: str = "silu"
+
+
+@dataclass(frozen=True)
+class PatchMixerFieldOptions:
+    """Options of `energies.PatchMixerField`."""
+
+    patch: int = 4
+    width: int = 128
+    depth: int = 4
+    expansion: int = 2
+    activation: str = "silu"
+
+
+@dataclass(frozen=True)
+class ResNetOptions:
+    """Options of `energies.ResNet`."""
+
+    layers: int = 12
+    width: int = 64
+    head: Literal["quadratic", "linear"] = "quadratic"
+    activation: str = "elu"
+
+
+@dataclass(frozen=True)
+class DSMOptions:
+    """Options of `objectives.DenoisingScoreMatching`."""
+
+    sigma: float = 0.3
+    control_variate: bool = False
+
+
+@dataclass(frozen=True)
+class MDSMOptions:
+    """Options of `objectives.MultiscaleDenoisingScoreMatching`.
+
+    Where sigma_max is null, it is the data's extent (`objectives.noise_ladder`).
+    """
+
+    sigma_min: float = 0.05
+    sigma_max: float | None = 2.0
+    spacing: Literal["geometric", "linear"] = "geometric"
+    sigma_0: float = 0.1
+    weight_power: float = 2.0
+    levels: int | None = None
+    weighting: Literal["none", "importance", "posterior"] = "none"
+    neighbours: int | None = None
+
+
+@dataclass(frozen=True)
+class NoiseConditionalOptions:
+    """Options of `objectives.NoiseConditionalScoreMatching`.
+
+    Where sigma_max or levels is null, `objectives.noise_ladder` chooses it from the data.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float | None = None
+    levels: int | None = None
+    weight_power: float = 2.0
+
+
+@dataclass(frozen=True)
+class ScoreMatchingOptions:
+    """Options of `objectives.ScoreMatching`."""
+
+    method: Literal["auto", "forward", "chunked"] = "auto"
+    curvature_penalty: float = 0.0
+
+
+@dataclass(frozen=True)
+class SlicedOptions:
+    """Options of `objectives.SlicedScoreMatching`."""
+
+    projections: int = 1
+    distribution: Literal["rademacher", "gaussian", "sphere"] = "rademacher"
+    variance_reduced: bool = True
+
+
+@dataclass(frozen=True)
+class NonNegativeOptions:
+    """`objectives.NonNegativeScoreMatching` has none."""
+
+
+@dataclass(frozen=True)
+class BoxOptions:
+    """Options of `objectives.BoxScoreMatching`."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class RatioOptions:
+    """`objectives.RatioMatching` has none."""
+
+
+@dataclass(frozen=True)
+class BernoulliRBMOptions:
+    """Options of `energies.BernoulliRBM`."""
+
+    hidden: int = 256
+
+
+@dataclass(frozen=True)
+class GaussianRBMOptions:
+    """Options of `energies.GaussianBernoulliRBM`."""
+
+    hidden: int = 256
+
+
+@dataclass(frozen=True)
+class IsingOptions:
+    """Options of `energies.Ising`: where its two couplings and its field start."""
+
+    horizontal: float = 0.0
+    vertical: float = 0.0
+    field: float = 0.0
+
+
+@dataclass(frozen=True)
+class ChainOptions:
+    """What every objective by Markov chains takes; see `objectives.MaximumLikelihood`.
+
+    Parameters
+    ----------
+    chain
+        The dynamics: "auto" is block Gibbs where the energy knows its blocks, else Langevin.
+    steps
+        Steps of each chain in one training step.
+    step_size
+        η of Langevin and MALA, the leapfrog step of HMC (which takes ten); Gibbs has none.
+    energy_penalty, gradient_penalty
+        Weights of the penalties, 0 for none.
+    """
+
+    chain: Literal["auto", "gibbs", "langevin", "mala", "hmc"] = "auto"
+    steps: int = 1
+    step_size: float = 0.01
+    energy_penalty: float = 0.0
+    gradient_penalty: float = 0.0
+
+
+@dataclass(frozen=True)
+class ContrastiveDivergenceOptions(ChainOptions):
+    """Options of `objectives.ContrastiveDivergence`."""
+
+
+@dataclass(frozen=True)
+class PersistentOptions(ChainOptions):
+    """Options of `objectives.PersistentContrastiveDivergence`."""
+
+    chains: int = 128
+    restart: float = 0.0
+
+
+@dataclass(frozen=True)
+class ReplayOptions(ChainOptions):
+    """Options of `objectives.ReplayBufferLikelihood`."""
+
+    steps: int = 20
+    size: int = 10_000
+    restart: float = 0.05
+
+
+@dataclass(frozen=True)
+class ShortRunOptions(ChainOptions):
+    """Options of `objectives.ShortRunLikelihood`."""
+
+    steps: int = 100
+
+
+@dataclass(frozen=True)
+class ImprovedOptions(ChainOptions):
+    """Options of `objectives.ImprovedContrastiveDivergence`, whose chains are Langevin's.
+
+    Where entropy_weight is null, it is the number of coordinates.
+    """
+
+    chain: Literal["langevin"] = "langevin"
+    steps: int = 40
+    size: int = 10_000
+    restart: float = 0.001
+    kl_weight: float = 1.0
+    entropy_weight: float | None = None
+
+
+@dataclass(frozen=True)
+class ExactOptions:
+    """`objectives.ExactMaximumLikelihood` has none."""
+
+
+ENERGIES: dict[str, type] = {
+    "mlp": MLPOptions,
+    "mixer": PatchMixerOptions,
+    "resnet": ResNetOptions,
+    "mlp-field": MLPFieldOptions,
+    "mixer-field": PatchMixerFieldOptions,
+    "bernoulli-rbm": BernoulliRBMOptions,
+    "gaussian-rbm": GaussianRBMOptions,
+    "ising": IsingOptions,
+}
+OBJECTIVES: dict[str, type] = {
+    "multiscale": MDSMOptions,
+    "denoising": DSMOptions,
+    "noise-conditional": NoiseConditionalOptions,
+    "score-matching": ScoreMatchingOptions,
+    "sliced": SlicedOptions,
+    "non-negative": NonNegativeOptions,
+    "box": BoxOptions,
+    "ratio": RatioOptions,
+    "contrastive-divergence": ContrastiveDivergenceOptions,
+    "persistent-cd": PersistentOptions,
+    "replay-buffer": ReplayOptions,
+    "short-run": ShortRunOptions,
+    "improved-cd": ImprovedOptions,
+    "exact-likelihood": ExactOptions,
+}
+
+MACHINES: dict[str, str | None] = {"bernoulli-rbm": "bits", "gaussian-rbm": None, "ising": "spins"}
+"""Energies that can be drawn block by block, and the states they live on (None: the reals)."""
