@@ -1,6 +1,7 @@
 """How to draw: dynamics on one chain, schedules as data, and the one loop that runs them."""
 
 from energax.samplers import diagnostics, observers, schedules
+from energax.samplers.adaptation import Adapted, adapt
 from energax.samplers.base import Observer, Run, Sampler, run, walk
 from energax.samplers.diffusion import (
     ReverseDiffusion,
@@ -22,6 +23,7 @@ __all__ = [
     "HMC",
     "MALA",
     "NUTS",
+    "Adapted",
     "AnnealedNoiseLangevin",
     "BitGibbs",
     "BlockGibbs",
@@ -38,6 +40,7 @@ __all__ = [
     "Schedule",
     "VarianceExploding",
     "VariancePreserving",
+    "adapt",
     "annealed_hmc",
     "annealed_langevin",
     "annealed_mala",

@@ -180,7 +180,7 @@ class HMC(Metropolis):
     ) -> tuple[Any, Metrics]:
         """Return BlackJAX's state after L leapfrog steps of size ε_i √T_i."""
         step = self.step_size(i) * jnp.sqrt(self.temperature(i))
-        mass = _diagonal("HMC", self.inverse_mass, start.position)
+        mass = inverse_masses(self, start.position)
         kernel: Any = hmc.build_kernel(build_proposal=_path)
         end, probability = kernel(key, start, log_p, step, mass, self.leapfrog_steps)
         return end, {"acceptance": probability}
@@ -227,7 +227,7 @@ class NUTS(Metropolis):
     ) -> tuple[Any, Metrics]:
         """Return BlackJAX's state after one path of leapfrog steps of size ε_i √T_i."""
         step = self.step_size(i) * jnp.sqrt(self.temperature(i))
-        mass = _diagonal("NUTS", self.inverse_mass, start.position)
+        mass = inverse_masses(self, start.position)
         kernel: Any = nuts.build_kernel()
         end, info = kernel(key, start, log_p, step, mass, self.max_doublings)
         return end, {
@@ -329,13 +329,14 @@ def _masses(owner: str, inverse_mass: Any) -> Event | None:
     return masses
 
 
-def _diagonal(owner: str, inverse_mass: Event | None, x: Event) -> Array:
+def inverse_masses(sampler: HMC | NUTS, x: Event) -> Array:
     """Return the diagonal of M⁻¹ as one vector, in the order of the event's leaves."""
-    if inverse_mass is None:
+    masses = sampler.inverse_mass
+    if masses is None:
         return jnp.ones(ravel_pytree(x)[0].shape)
-    wanted, got = (str(jax.tree.map(jnp.shape, tree)) for tree in (x, inverse_mass))
-    check(wanted == got, owner, "inverse_mass", f"of the event's shape {wanted}", got)
-    return ravel_pytree(inverse_mass)[0]
+    wanted, got = (str(jax.tree.map(jnp.shape, tree)) for tree in (x, masses))
+    check(wanted == got, type(sampler).__name__, "inverse_mass", f"of the event's shape {wanted}", got)
+    return ravel_pytree(masses)[0]
 
 
 def _path(integrator, kinetic_energy, step_size, count, threshold):
