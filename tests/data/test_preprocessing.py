@@ -35,6 +35,24 @@ def test_auto_leaves_unit_images_and_points_alone():
         assert preprocessing(data).transforms == ()
 
 
+def test_auto_makes_pictures_the_states_of_a_machine():
+    for data in (images(BYTES * 255 / 199), digits()):
+        bits = preprocessing(data, states="bits")
+        spins = preprocessing(data, states="spins")
+        z = np.asarray(jax.vmap(bits.forward)(data.train))
+        high = data.train.max()
+        np.testing.assert_array_equal(z, data.train > (127.5 if high > 1 else 0.5))
+        np.testing.assert_array_equal(jax.vmap(spins.forward)(data.train), 2 * z - 1)
+        np.testing.assert_array_equal(
+            jax.vmap(bits.inverse)(z), np.where(z == 1, 255 if high > 1 else 1, 0).astype(np.float32)
+        )
+    two = images((BYTES > 100).astype(np.float32))
+    assert preprocessing(two, states="bits").transforms == ()
+    assert len(preprocessing(two, states="spins").transforms) == 2
+    assert preprocessing(images(2 * two.train - 1), states="spins").transforms == ()
+    assert preprocessing(images(BYTES), states=None).transforms == preprocessing(images(BYTES)).transforms
+
+
 def test_names_in_their_order_with_numbers():
     t = preprocessing(images(BYTES), ["unit", "dequantise", "logit:0.01", "pad:2", "flip"])
     assert [type(s).__name__ for s in t.transforms] == [
@@ -81,6 +99,7 @@ def test_flat_images_can_be_laid_out_and_back():
         ),
         (TABLE, "logit", r"logit must be used on values in \[0, 1\]"),
         (digits(), "dequantise", r"dequantise:256 must be used on values k/255 .*; got 0\.\d+"),
+        (TABLE, "bernoulli", r"bernoulli must be used on values in \[0, 1\]"),
         (TABLE, "image", "image must be used on a data set of images; got table"),
     ],
 )

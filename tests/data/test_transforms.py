@@ -8,7 +8,17 @@ import pytest
 from scipy import stats
 
 from energax.checks import InputError
-from energax.data import Affine, Dequantise, HorizontalFlip, Logit, Pad, Pipeline, Reshape, Transform
+from energax.data import (
+    Affine,
+    Binarise,
+    Dequantise,
+    HorizontalFlip,
+    Logit,
+    Pad,
+    Pipeline,
+    Reshape,
+    Transform,
+)
 
 KEY = jax.random.key(0)
 UNIT = jax.random.uniform(KEY, (4, 3, 2), minval=0.02, maxval=0.98)  # an image event in [0, 1]
@@ -212,6 +222,23 @@ def test_training_perturbs_each_transform_before_its_forward():
     assert np.unique(x - cell).size > 50  # the frame is perturbed too
     assert (t.training(levels, KEY) == z).all()
     assert (t.training(levels, jax.random.key(1)) != z).any()
+
+
+def test_binarise_keeps_one_bit():
+    x = jnp.array([0.0, 0.2, 0.5, 0.51, 1.0])
+    np.testing.assert_array_equal(Binarise().forward(x), [0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(Binarise(0.1).forward(x), [0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(Binarise().training(x, KEY), [0, 0, 0, 1, 1])
+    bits = Binarise().forward(x)
+    np.testing.assert_array_equal(Binarise().forward(Binarise().inverse(bits)), bits)
+
+
+def test_bits_are_drawn_with_the_entrys_probability():
+    x, n = jnp.array([0.0, 0.2, 0.7, 1.0]), 20_000
+    drawn = jax.vmap(lambda k: Binarise(None).training(x, k))(jax.random.split(KEY, n))
+    assert set(np.unique(drawn)) == {0.0, 1.0}
+    off = np.abs(np.asarray(drawn).mean(0) - np.asarray(x))
+    assert (off <= 5 * np.sqrt(np.asarray(x * (1 - x)) / n) + 1e-7).all()
 
 
 def test_perturb_then_forward_is_training_in_the_datas_units():
