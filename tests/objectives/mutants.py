@@ -150,3 +150,17 @@ class ForgetfulChains(PersistentContrastiveDivergence):
     def refresh(self, model, nuisance, state, batches, key):
         _, fresh = self.init(model, jax.tree.map(lambda a: a[-1], batches), key, batches.x.shape[1])
         return super().refresh(model, nuisance, fresh, batches, key)
+
+
+def one_row_for_all(x, key):
+    """Whole rows drawn: the coordinates still go together."""
+    return x[jax.random.randint(key, (len(x),), 0, len(x))]
+
+
+def shifted_columns(x, key):
+    """Each column turned round by a number of its own: right for one draw, not for two."""
+    shift = jax.random.randint(key, (x.shape[1],), 0, len(x))
+    return jnp.take_along_axis(x, (jnp.arange(len(x))[:, None] + shift) % len(x), axis=0)
+
+
+MARGINALS = [one_row_for_all, shifted_columns]

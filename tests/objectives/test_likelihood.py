@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 import energax as ex
 from energax.objectives import (
@@ -17,7 +18,7 @@ from energax.objectives import (
     ShortRunLikelihood,
 )
 from energax.samplers import BlockGibbs, Langevin, run
-from energax.samplers.pools import FromData, Persistent, Replay, marginals
+from energax.samplers.pools import FromData, Kept, Persistent, Replay, marginals
 from energax.testing import check_objective
 from energax.testing.objective import _check_minimum, _Isotropic
 
@@ -139,13 +140,39 @@ def test_chains_of_a_step_are_those_of_run(key):
     np.testing.assert_allclose(halved.value.ends.x, slow.x, rtol=1e-5)
 
 
-def test_marginals_permute_each_column_by_itself(key):
-    x = jnp.arange(40.0).reshape(8, 5)
-    mixed = marginals(x, key)
-    np.testing.assert_array_equal(np.sort(mixed, axis=0), x)
-    assert len({tuple(row % 5 for row in column) for column in np.asarray(mixed).T}) == 5
-    rows = np.asarray(mixed) // 5
-    assert not all(len(set(row)) == 1 for row in rows)
+def check_independent_draws(draw, key):
+    # Two draws of two coordinates from three rows: 3⁴ outcomes, all equally likely.
+    x = jnp.array([[0.0, 10.0], [1.0, 11.0], [2.0, 12.0]])
+    drawn = np.asarray(jax.vmap(lambda k: draw(x, k)[:2])(jax.random.split(key, 20_000)))
+    rows = (drawn - np.asarray(x[0])).astype(int).reshape(-1, 4)
+    assert rows.min() >= 0 and rows.max() <= 2  # every value is one of its own column
+    counts = np.bincount(rows @ [27, 9, 3, 1], minlength=81)
+    expected = len(rows) / 81
+    assert np.sum((counts - expected) ** 2 / expected) < stats.chi2.isf(1e-6, 80)
+
+
+def test_marginals_are_independent_draws_from_each_column(key):
+    check_independent_draws(marginals, key)
+
+
+@pytest.mark.parametrize("mutant", mutants.MARGINALS, ids=lambda f: f.__name__)
+def test_draws_that_hang_together_are_caught(mutant, key):
+    with pytest.raises(AssertionError):
+        check_independent_draws(mutant, key)
+
+
+def test_chains_that_never_restart_draw_no_noise(key):
+    class Forbidden:
+        def sample(self, key, n):
+            raise RuntimeError("noise was drawn")
+
+    kept = Kept(jnp.arange(8.0)[:, None], None, jnp.ones(8))
+    x = jnp.zeros((8, 1))
+    start, _ = Persistent(8, restart=0.0, noise=Forbidden()).draw(kept, x, None, key)
+    np.testing.assert_array_equal(start.x, kept.x)
+    np.testing.assert_array_equal(start.age, kept.age)
+    with pytest.raises(RuntimeError, match="noise was drawn"):
+        Persistent(8, restart=0.5, noise=Forbidden()).draw(kept, x, None, key)
 
 
 def test_a_buffer_moves_distinct_entries_each_equally_often(key):

@@ -6,8 +6,8 @@ r"""Where the chains of a training step start, and what is kept of them for the 
     Replay        at entries of a large buffer, some of them at noise  Du & Mordatch (2019)
 
 Noise is, unless a distribution is given, the product of the minibatch's marginals: each
-coordinate takes its value from another row. It knows the scale of each coordinate, keeps bits
-bits and spins spins, and holds nothing of how coordinates go together.
+coordinate takes its value from a row drawn for it alone. It knows the scale of each coordinate,
+keeps bits bits and spins spins, and holds nothing of how coordinates go together.
 
 A pool keeps positions only: the model changes under its chains, so whatever a sampler caches
 (an energy, a gradient) would be stale.
@@ -79,16 +79,16 @@ class Kept(eqx.Module):
 
 
 def marginals(x: Events, key: Key) -> Events:
-    """Return rows in which every coordinate comes from a row of its own: the product of marginals."""
+    """Return as many independent draws from the product of the marginals of x's rows."""
     leaves, tree = jax.tree.flatten(x)
     keys = jax.random.split(key, len(leaves))
-    return tree.unflatten([_shuffled(a, k) for a, k in zip(leaves, keys, strict=True)])
+    return tree.unflatten([_each_from_its_row(a, k) for a, k in zip(leaves, keys, strict=True)])
 
 
-def _shuffled(a: Array, key: Key) -> Array:
-    # The rank of noise in each column is a permutation of that column's rows.
-    order = jnp.argsort(jax.random.uniform(key, a.shape), axis=0)
-    return jnp.take_along_axis(a, order, axis=0)
+def _each_from_its_row(a: Array, key: Key) -> Array:
+    # Rows are drawn with replacement: permuting each column takes a sort, which at MNIST's size
+    # took XLA three times as long on a CPU as a whole training step of a Boltzmann machine.
+    return jnp.take_along_axis(a, jax.random.randint(key, a.shape, 0, a.shape[0]), axis=0)
 
 
 def _noise(noise: Drawable | None, x: Events, key: Key) -> Events:
@@ -158,6 +158,7 @@ class Replay(Pool):
 
     size: int = eqx.field(static=True)
     restart: Array
+    restarts: bool = eqx.field(static=True)  # chains that never start anew need no noise drawn for them
     chains: int | None = eqx.field(static=True)
     noise: Drawable | None
 
@@ -171,6 +172,7 @@ class Replay(Pool):
         owner = type(self).__name__
         self.size = check_integer(owner, "size", size, at_least=1)
         self.restart = jnp.asarray(check_number(owner, "restart", restart, at_least=0, at_most=1))
+        self.restarts = bool(restart > 0)
         self.chains = None if chains is None else check_integer(owner, "chains", chains, at_least=1)
         check(chains is None or chains <= size, owner, "chains", f"at most the size, {size}", chains)
         self.noise = noise
@@ -200,6 +202,8 @@ class Replay(Pool):
             first = jax.random.randint(pick_key, (), 0, self.size)
             where = (first + self.size // moving * jnp.arange(moving)) % self.size
             entries = jax.tree.map(lambda a: a[where], kept)
+        if not self.restarts:
+            return entries, where
         # Noise is shaped on rows of the minibatch, taken round as often as there are chains.
         around = jax.tree.map(lambda a: a[jnp.arange(moving) % rows], x)
         anew = jax.random.uniform(restart_key, (moving,)) < self.restart
