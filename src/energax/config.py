@@ -55,6 +55,12 @@ class FitConfig:
         "last" keep_count checkpoints, the "best" keep_count by validation loss, or "all".
     keep_count
         How many are kept.
+    on_divergence
+        What a fit does that `training.health` finds to diverge: "stop" with the diagnosis and
+        the last healthy model, or go back there and change what the diagnosis names
+        ("rollback"), at most `rollbacks` times.
+    rollbacks
+        Tries before a fit that rolls back gives up.
     """
 
     steps: int = 3000
@@ -72,6 +78,8 @@ class FitConfig:
     checkpoint_every: int = 500
     keep: Literal["last", "best", "all"] = "last"
     keep_count: int = 3
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    rollbacks: int = 3
 
     def __post_init__(self) -> None:
         for name, least in {
@@ -81,6 +89,7 @@ class FitConfig:
             "log_every": 1,
             "checkpoint_every": 0,
             "keep_count": 1,
+            "rollbacks": 1,
         }.items():
             check_integer("fit", name, getattr(self, name), at_least=least)
         check_number("fit", "learning_rate", self.learning_rate, above=0)
@@ -94,6 +103,7 @@ class FitConfig:
             check(value < 1, "fit", name, "below 1", value)
         check_choice("fit", "schedule", self.schedule, ("cosine", "constant"))
         check_choice("fit", "keep", self.keep, ("last", "best", "all"))
+        check_choice("fit", "on_divergence", self.on_divergence, ("stop", "rollback"))
 
 
 @dataclass(frozen=True)

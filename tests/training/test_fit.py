@@ -151,11 +151,13 @@ def test_a_non_finite_loss_stops_the_fit_and_is_not_applied(x, tmp_path, monkeyp
     assert (error.step, error.quantity, error.checkpoint) == (25, "loss", 20)
     assert "became nan at step 25" in str(error)
     assert str(tmp_path / "dead") in str(error)
-    # What is left is the state after 25 healthy updates, to the bit.
-    settings = {"checkpoint_every": 25, "keep": "all"}
+    # What it stopped in is the state after 25 healthy updates, and what is left the last copy
+    # from before the first sign, both to the bit.
+    settings = {"checkpoint_every": 5, "keep": "all"}
     alive = fit(x, objective=Bomb(10**9), checkpoints=tmp_path / "alive", **settings)
     store = Checkpoints(tmp_path / "alive", alive.config)
-    assert same_bits(error.fit.state, store.restore(alive.state, 25))
+    assert same_bits(error.stopped, store.restore(alive.state, 25))
+    assert same_bits(error.fit.state, store.restore(alive.state, 20))
     store.close()
 
 

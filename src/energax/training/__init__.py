@@ -2,7 +2,8 @@
 
 from energax.config import FitConfig
 from energax.training.fit import Fit, fit
-from energax.training.health import DivergenceError
+from energax.training.health import Diagnosis
+from energax.training.rollback import DivergenceError
 from energax.training.state import FitState
 
-__all__ = ["DivergenceError", "Fit", "FitConfig", "FitState", "fit"]
+__all__ = ["Diagnosis", "DivergenceError", "Fit", "FitConfig", "FitState", "fit"]

@@ -59,9 +59,11 @@ class Checkpoints:
 
         self.folder = Path(folder).absolute()
         self._ocp = ocp
+        # A fit that is interrupted keeps the state it would roll back to beside its last.
+        count = max(config.keep_count, 2) if config.on_divergence == "rollback" else config.keep_count
         best = {"best_fn": _validation_loss, "best_mode": "min"} if config.keep == "best" else {}
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if config.keep == "all" else config.keep_count,
+            max_to_keep=None if config.keep == "all" else count,
             step_prefix="step",
             enable_async_checkpointing=False,
             **best,
@@ -78,6 +80,10 @@ class Checkpoints:
     def latest(self) -> int | None:
         """Step of the newest whole checkpoint, or None."""
         return self._manager.latest_step()
+
+    def before(self, step: int) -> int | None:
+        """Step of the newest whole checkpoint before this step, or None."""
+        return max((s for s in self._manager.all_steps() if s < step), default=None)
 
     def save(self, state: FitState, step: int, metrics: dict[str, float]) -> None:
         """Write a checkpoint; it is whole when this returns.

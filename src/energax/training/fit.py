@@ -1,7 +1,8 @@
 r"""The one loop.
 
 `fit` compiles one step and repeats it; between chunks of steps, and only there, it looks at
-the metrics, writes records and checkpoints, and answers Ctrl-C. Resuming is exact: the rows of
+the metrics, goes back if they tell of trouble, writes records and checkpoints, and answers
+Ctrl-C. Resuming is exact: the rows of
 a step are a function of (seed, step), its draws of fold_in(key, step), and the whole state is
 in the checkpoint, so a fit that was killed and resumed ends in the same bits.
 """
@@ -12,7 +13,7 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +31,12 @@ from energax.data import Transform
 from energax.loops import compiles_loop
 from energax.objectives import Batch, Objective
 from energax.training.checkpoint import Checkpoints
-from energax.training.health import DivergenceError, first_non_finite
+from energax.training.health import Diagnosis, Monitor
 from energax.training.log import MetricsLog
 from energax.training.mesh import data_mesh, place
 from energax.training.order import rows_of_steps
 from energax.training.progress import ProgressBar
+from energax.training.rollback import STRIDE, Copy, DivergenceError, changed, copied
 from energax.training.state import FitState, averaged, start
 from energax.training.step import Constants, advance, advance_once, loss_shapes, validate
 from energax.typing import Condition, Events, Key, Model
@@ -59,12 +61,13 @@ class Fit:
     state
         The whole state, as checkpointed.
     history
-        One record of metrics per `log_every` steps; each has `step`, the updates made.
+        One record of metrics per `log_every` steps; each has `step`, the updates made. Where the
+        fit was rolled back to, a record of that: see `rollbacks`.
     config
         The configuration used.
     status
-        "finished", or "interrupted" by Ctrl-C (the state is whole, and checkpointed if a
-        folder was given).
+        "finished", "interrupted" by Ctrl-C (the state is whole, and checkpointed if a folder was
+        given), or "diverged" (of a `DivergenceError`).
     loop
         "compiled" or "host": where the loop over steps ran.
     """
@@ -77,6 +80,11 @@ class Fit:
     config: FitConfig
     status: str
     loop: str
+
+    @property
+    def rollbacks(self) -> list[dict[str, Any]]:
+        """The records of rollbacks: to which `step`, with what `diagnosis`, what was `changed`."""
+        return [record for record in self.history if "rollback" in record]
 
 
 def fit(
@@ -141,7 +149,8 @@ def fit(
     InputError
         For bad arguments or data, a checkpoint folder in use, or an unwritable disk.
     DivergenceError
-        If the loss or its gradient stops being finite: nothing non-finite is ever applied.
+        If `training.health` finds that the fit diverges, and it is not to be rolled back, or has
+        been as often as it may. Nothing non-finite is ever applied.
     """
     names = [f.name for f in dataclasses.fields(FitConfig)]
     for name in settings:
@@ -170,7 +179,8 @@ def fit(
         if store is not None and store.latest is not None:
             check(resume, "fit", "checkpoints", "an empty folder unless resume=True", str(checkpoints))
             loop.restore(store)
-        metrics_log = MetricsLog(log, after=loop.done, tensorboard=tensorboard)
+        back = int(loop.state.rollbacks)
+        metrics_log = MetricsLog(log, after=loop.done, rollbacks=back, tensorboard=tensorboard)
         loop.run(metrics_log, store, progress)
         return loop.result(metrics_log.records)
     finally:
@@ -201,17 +211,35 @@ class _Loop:
         self.preprocessing = None if preprocessing is None else place(preprocessing, mesh)
         self.held_out = None if held_out is None else place(held_out, mesh)
         self.static = eqx.filter(model, eqx.is_array, inverse=True)
-        seen = data
-        if preprocessing is not None:
-            seen = Batch(jax.vmap(preprocessing.forward)(data.x), data.condition)
-        self.state = place(start(model, objective, seen, config, state_key), mesh)
+        self.state = place(start(model, objective, _seen(data, preprocessing), config, state_key), mesh)
         self.done = 0
         self.status = "running"
+        self.rows: list[dict[str, np.ndarray]] = []  # of steps that are not yet in a record
+        self.monitor = Monitor()
+        self.healthy: Copy | None = self.copy()
+        self.candidate: Copy | None = None  # a copy whose own step has not been seen yet
+        self.owed = False  # a checkpoint fell due while there was a sign
+        self.earlier: int | None = None  # the checkpoint that is healthy while no copy is
         self.compiled = compiles_loop(*loss_shapes(self.constants(0, 1), self.state))
 
     def restore(self, store: Checkpoints) -> None:
         self.state = store.restore(self.state)
         self.done = int(self.state.step)
+        self.monitor = Monitor(self.state.health)
+        # The copies that an uninterrupted fit would have: at the steps that `copy_due` names.
+        self.healthy = self.copy()
+        self.earlier = store.before(self.done)
+        if self.earlier is not None:
+            self.candidate = self.healthy if self.copy_due() else None
+            self.healthy = None
+
+    def copy(self, metrics: dict[str, float] | None = None) -> Copy:
+        state = copied(self.state, self.mesh)
+        return Copy(state, self.monitor.memory, self.done, list(self.rows), metrics)
+
+    def copy_due(self) -> bool:
+        every = self.config.checkpoint_every or self.config.steps
+        return self.done % STRIDE == 0 or self.done % every == 0
 
     def constants(self, first: int, stop: int) -> Constants:
         config, batches = self.config, self.objective.batches
@@ -232,35 +260,103 @@ class _Loop:
     def run(self, log: MetricsLog, store: Checkpoints | None, progress: bool | None) -> None:
         config = self.config
         every = config.checkpoint_every or config.steps
-        window: list[dict[str, np.ndarray]] = []
         pace = 0.0  # seconds a step takes
         if store is not None and store.latest is None and config.keep != "best":
             store.save(self.state, 0, {})
         with ProgressBar(progress, self.done, config.steps) as bar, _interrupts() as interrupted:
             while self.done < config.steps and not interrupted.is_set():
-                edge = min(_after(self.done, config.log_every), _after(self.done, every), config.steps)
+                edge = min(*(_after(self.done, n) for n in (config.log_every, every, STRIDE)), config.steps)
                 wanted = max(1, int(CHUNK_SECONDS / pace)) if pace else 1
                 if jax.process_count() > 1:  # hosts keep different time, but must take the same chunks
                     wanted = config.steps
                 stop = min(edge, self.done + wanted)
                 began, first = time.perf_counter(), self.done
-                for row in self.chunk(stop):
-                    self.check_health(row, log, store)
-                    window.append(row)
-                    self.done += 1
+                diagnosis = self.watch(self.chunk(stop), store)
+                if diagnosis is not None:
+                    self.recover(diagnosis, log, store)
+                    continue
                 pace = (time.perf_counter() - began) / (stop - first)
-                bar.update(self.done, float(window[-1]["loss"]))
+                bar.update(self.done, float(self.rows[-1]["loss"]))
 
                 ended, due = self.done == config.steps, self.done % every == 0
                 extra = self.validate() if due or ended else {}
-                if self.done % config.log_every == 0 or ended or extra:
-                    means = {name: np.mean([row[name] for row in window], axis=0) for name in window[0]}
+                # At a checkpoint, too: a resumed fit has no rows from before it.
+                if self.done % config.log_every == 0 or ended or due:
+                    rows = self.rows
+                    means = {name: np.mean([row[name] for row in rows], axis=0) for name in rows[0]}
                     log.write(self.done, {**means, **extra})
-                    window.clear()
-                if store is not None and (due or ended):
-                    store.save(self.state, self.done, extra)
+                    rows.clear()
+                if ended:
+                    self.state = self.remembered()
+                    if store is not None:
+                        store.save(self.state, self.done, extra)
+                elif self.copy_due():
+                    self.owed = due or (self.owed and config.keep != "best")
+                    if not self.monitor.sign:
+                        self.candidate = self.copy(extra if self.owed else None)
         self.status = "finished" if self.done == config.steps else "interrupted"
-        if store is not None and self.status == "interrupted" and config.keep != "best":
+        if self.status == "interrupted":
+            self.interrupted(store)
+
+    def watch(self, rows: list[dict[str, np.ndarray]], store: Checkpoints | None) -> Diagnosis | None:
+        """Show the monitor each step's metrics; return what it finds, `done` being that step."""
+        for row in rows:
+            diagnosis = self.monitor.see(self.done, row)
+            if diagnosis is not None:
+                return diagnosis
+            if self.candidate is not None and not self.monitor.sign:
+                self.healthy = self.candidate
+                if store is not None and self.healthy.metrics is not None:
+                    store.save(self.remembered(self.healthy), self.healthy.step, self.healthy.metrics)
+                    self.owed = False
+            self.candidate = None
+            self.rows.append(row)
+            self.done += 1
+        return None
+
+    def recover(self, diagnosis: Diagnosis, log: MetricsLog, store: Checkpoints | None) -> None:
+        """Go back to the last healthy state and change what is named; or stop there."""
+        if self.healthy is None:
+            assert store is not None
+            assert self.earlier is not None
+            state = store.restore(self.state, self.earlier)
+            self.healthy = Copy(state, Monitor(state.health).memory, self.earlier)
+        config, healthy = self.config, self.healthy
+        if config.on_divergence == "stop" or int(healthy.state.rollbacks) >= config.rollbacks:
+            stopped, self.state, self.done = self.remembered(), self.remembered(healthy), healthy.step
+            self.status = "diverged"
+            latest, folder = None, ""
+            if store is not None:
+                if config.keep != "best":
+                    store.save(self.state, self.done, {})
+                latest, folder = store.latest, str(store.folder)
+            raise DivergenceError(diagnosis, latest, folder, self.result(log.records), stopped)
+
+        def init(state: FitState, key: Key) -> Any:
+            model = eqx.combine(state.model, self.static)
+            rows = _seen(self.data, self.preprocessing)
+            return self.objective.init(model, rows, key, config.batch_size)[1]
+
+        self.healthy, record = changed(healthy, diagnosis, self.mesh, init)
+        self.state = copied(self.healthy.state, self.mesh)
+        self.done, self.rows, self.candidate = self.healthy.step, list(self.healthy.rows), None
+        self.monitor = Monitor(self.healthy.memory)
+        log.rewind(self.done)
+        log.note(record)
+
+    def remembered(self, copy: Copy | None = None) -> FitState:
+        """Return the state (of a copy) with what the monitor remembers (remembered then)."""
+        state, memory = (self.state, self.monitor.memory) if copy is None else (copy.state, copy.memory)
+        return dataclasses.replace(state, health=place(memory, self.mesh))
+
+    def interrupted(self, store: Checkpoints | None) -> None:
+        """Keep what is needed to go on as if nothing had happened."""
+        self.state = self.remembered()
+        if store is None or self.config.keep == "best":
+            return
+        if self.config.on_divergence == "rollback" and self.healthy is not None:
+            store.save(self.remembered(self.healthy), self.healthy.step, {})
+        if not self.monitor.sign:
             store.save(self.state, self.done, {})
 
     def chunk(self, stop: int) -> list[dict[str, np.ndarray]]:
@@ -278,13 +374,6 @@ class _Loop:
             self.state, metrics = advance_once((constants, at), self.state)
             rows.append(metrics)
         return [jax.tree.map(np.asarray, row) for row in rows]
-
-    def check_health(self, row: Mapping[str, np.ndarray], log: MetricsLog, store: Checkpoints | None) -> None:
-        bad = first_non_finite({name: float(value) for name, value in row.items() if value.ndim == 0})
-        if bad is not None:
-            self.status = "diverged"
-            latest, folder = (None, "") if store is None else (store.latest, str(store.folder))
-            raise DivergenceError(self.done, *bad, latest, folder, self.result(log.records))
 
     def validate(self) -> dict[str, float]:
         """Return the held-out loss of the averaged model: whole batches, the same draws each time."""
@@ -319,6 +408,13 @@ class _Loop:
 def _after(done: int, every: int) -> int:
     """Return the first multiple of `every` beyond `done`."""
     return (done // every + 1) * every
+
+
+def _seen(data: Batch, preprocessing: Transform | None) -> Batch:
+    """Return the rows as the model sees them."""
+    if preprocessing is None:
+        return data
+    return Batch(jax.vmap(preprocessing.forward)(data.x), data.condition)
 
 
 def _rows(name: str, x: Events, condition: Condition | None) -> Batch:

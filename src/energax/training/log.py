@@ -35,19 +35,31 @@ class MetricsLog:
     after
         When resuming: records of later steps are cut away, so that the log never tells a
         step twice.
+    rollbacks
+        When resuming: rollbacks after this many are cut away, too; they will come again.
     tensorboard
         Also write scalars for TensorBoard beside the file (the extra `energax[tensorboard]`).
     """
 
-    def __init__(self, path: Path | str | None, *, after: int = 0, tensorboard: bool = False):
+    def __init__(
+        self, path: Path | str | None, *, after: int = 0, rollbacks: int = 0, tensorboard: bool = False
+    ):
         self.records: list[dict[str, Any]] = []
+        self._path = None if path is None else Path(path)
         self._file = None
         self._writer = None
+        self._tensorboard = tensorboard
+        if self._path is not None and self._path.exists():
+            self.records = [r for r in read_metrics(self._path) if r.get("rollback", 0) <= rollbacks]
+        self.rewind(after)
+
+    def rewind(self, step: int) -> None:
+        """Cut away the metrics of later steps; what is said of rollbacks stays."""
+        self.records = [r for r in self.records if r["step"] <= step or "rollback" in r]
+        path = self._path
         if path is None:
             return
-        path = Path(path)
-        if path.exists():
-            self.records = [record for record in read_metrics(path) if record["step"] <= after]
+        self.close()
         temporary = path.with_suffix(".part")
         try:
             temporary.write_text("".join(json.dumps(record) + "\n" for record in self.records))
@@ -55,19 +67,26 @@ class MetricsLog:
             self._file = path.open("a")
         except OSError as error:
             raise InputError(f"fit: cannot write metrics to {path}: {error.strerror}.") from error
-        if tensorboard:
+        if self._tensorboard:
             try:
                 from tensorboardX import SummaryWriter
             except ImportError:
                 raise InputError(
                     "fit: tensorboard=True needs the extra: pip install 'energax[tensorboard]'."
                 ) from None
-            self._writer = SummaryWriter(str(path.parent / "tensorboard"), purge_step=after)
+            self._writer = SummaryWriter(str(path.parent / "tensorboard"), purge_step=step)
 
     def write(self, step: int, metrics: Mapping[str, np.ndarray | float]) -> None:
-        """Append one record; arrays become lists."""
+        """Append one record of metrics; arrays become lists."""
         values = {name: np.asarray(value, np.float64).tolist() for name, value in metrics.items()}
-        record = {"step": step, **values}
+        self.note({"step": step, **values})
+        if self._writer is not None:
+            for name, value in values.items():
+                if isinstance(value, float):
+                    self._writer.add_scalar(name, value, step)
+
+    def note(self, record: dict[str, Any]) -> None:
+        """Append a record of plain JSON values; it has a `step`."""
         self.records.append(record)
         if self._file is not None:
             try:
@@ -77,10 +96,6 @@ class MetricsLog:
                 raise InputError(
                     f"fit: cannot write metrics to {self._file.name}: {error.strerror}."
                 ) from error
-        if self._writer is not None:
-            for name, value in values.items():
-                if isinstance(value, float):
-                    self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Close the file."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from energax.config import FitConfig
 from energax.objectives import Batch, Objective
+from energax.training.health import Monitor
 from energax.training.optimiser import optimiser
 from energax.typing import Array, Key, Model, PyTree
 
@@ -37,6 +38,10 @@ class FitState(eqx.Module):
         The fit's key; step t uses fold_in(key, t).
     step
         Updates made.
+    rollbacks
+        How often the fit has gone back to a healthy state.
+    health
+        What the monitor of its health remembered (`Monitor.memory`) when the state was last kept.
     """
 
     model: PyTree
@@ -47,6 +52,8 @@ class FitState(eqx.Module):
     tunables: dict[str, Array]
     key: Key
     step: Array
+    rollbacks: Array
+    health: dict[str, Array]
 
 
 def start(model: Model, objective: Objective, data: Batch, config: FitConfig, key: Key) -> FitState:
@@ -67,6 +74,8 @@ def start(model: Model, objective: Objective, data: Batch, config: FitConfig, ke
         },
         key=step_key,
         step=jnp.zeros((), jnp.int32),
+        rollbacks=jnp.zeros((), jnp.int32),
+        health=jax.tree.map(jnp.asarray, Monitor().memory),
     )
 
 

@@ -104,7 +104,18 @@ def _descend(
     if average is not None:
         average = optax.incremental_update(eqx.filter(model, eqx.is_inexact_array), average, 1 - config.ema)
     arrays = eqx.filter(model, eqx.is_array)
-    return FitState(arrays, nuisance, average, opt, inner, state.tunables, state.key, state.step + 1)
+    return FitState(
+        model=arrays,
+        nuisance=nuisance,
+        average=average,
+        opt=opt,
+        state=inner,
+        tunables=state.tunables,
+        key=state.key,
+        step=state.step + 1,
+        rollbacks=state.rollbacks,
+        health=state.health,
+    )
 
 
 @eqx.filter_jit(donate="all-except-first")
