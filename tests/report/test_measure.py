@@ -255,6 +255,26 @@ def test_records_without_a_finite_loss_are_left_out():
     assert m.training(RunConfig(), [], Wiener.of_rows(np.zeros((2, 2)))).loss.size == 0
 
 
+def test_rollbacks_are_told_and_are_no_losses():
+    back = {
+        "step": 1000,
+        "rollback": 1,
+        "diagnosis": "rejecting",
+        "since": 1030,
+        "at": 1054,
+        "sentence": "0.002 of the chains' proposals were accepted in steps 1030 to 1054",
+        "changed": {"step_size": [1.0, 0.5]},
+        "fresh_chains": False,
+    }
+    found = m.training(
+        replace(RunConfig(), {"objective": "denoising"}),
+        [{"step": 1000, "loss": 2.0}, back, {"step": 1050, "loss": 1.0}],
+        Wiener.of_rows(np.zeros((2, 2))),
+    )
+    assert found.loss.tolist() == [2, 1]
+    assert found.rollbacks == (("1,000", "rejecting", back["sentence"], "step size 1 → 0.5, new key"),)
+
+
 @pytest.mark.parametrize("power", [2.0, 1.0])
 def test_linear_loss_is_that_of_the_linear_denoiser(power, table, seed):
     data, _, _ = table

@@ -45,6 +45,7 @@ def info(path: Path) -> int:
         "steps": f"{steps:,} of {config.fit.steps:,}, batches of {config.fit.batch_size}, "
         f"learning rate {config.fit.learning_rate:g}",
         "losses": ", ".join(losses) or "none yet",
+        **_health(records, facts),
         "time": f"started {facts.get('started')}, trained for {facts.get('seconds', 0):.0f} s",
         "with": ", ".join(f"{name} {value}" for name, value in environment.items()),
         "seed": str(config.seed),
@@ -52,6 +53,19 @@ def info(path: Path) -> int:
     }
     print_table(("", ""), list(lines.items()))
     return 0
+
+
+def _health(records: Sequence[dict[str, Any]], facts: dict[str, Any]) -> dict[str, str]:
+    """Return what went wrong and what was done about it, if anything was."""
+    from energax.training.rollback import told
+
+    lines = {}
+    back = [r for r in records if "rollback" in r]
+    if back:
+        lines["rollbacks"] = "; ".join(f"to step {r['step']:,}: {r['diagnosis']} ({told(r)})" for r in back)
+    if facts.get("status") == "diverged" and "diagnosis" in facts:
+        lines["diagnosis"] = facts["diagnosis"]
+    return lines
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from energax._version import __version__
 from energax.checks import InputError, check
@@ -20,6 +20,9 @@ from energax.cli.device import prepare
 from energax.cli.run_folder import RunFolder, check_free, fingerprint
 from energax.cli.settings import describe, parse_sets, read_file, resolve, seed_of
 from energax.config import to_dict
+
+if TYPE_CHECKING:
+    from energax.training import DivergenceError
 
 __all__ = ["resume_run", "train_run"]
 
@@ -135,7 +138,7 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
         run.add_facts(loop=done.loop)
     except DivergenceError as error:
         status = "diverged"
-        raise Stopped(f"error: {error}", DIVERGED) from None
+        raise Stopped(f"error: {error}{_diverged(run, parts, error)}", DIVERGED) from None
     except InputError as error:
         raise InputError(f"{str(error).rstrip('.')}; to continue: {run.resume_command}") from error
     except OSError as error:
@@ -157,6 +160,9 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
     losses = [
         f"{name.replace('_', ' ')} {last[name]:.4g}" for name in ("loss", "validation_loss") if name in last
     ]
+    if done.rollbacks:
+        back = ", ".join(f"{r['diagnosis']} at step {r['at']:,}" for r in done.rollbacks)
+        print(f"rolled back {len(done.rollbacks)} of at most {config.fit.rollbacks} times: {back}")
     print(f"{steps:,} steps in {seconds:.0f} s: {', '.join(losses)}")
     print(f"next: energax sample {run.path}")
     return 0
@@ -186,6 +192,16 @@ def _interrupted(run: RunFolder, steps: int | None) -> str:
     kept = run.latest
     what = "nothing had been kept yet" if kept is None else f"the state of step {kept:,} is kept"
     return f"interrupted{where}; {what}; to continue: {run.resume_command}"
+
+
+def _diverged(run: RunFolder, parts: Any, error: DivergenceError) -> str:
+    """Keep the last healthy model, if it has learned anything, and say so."""
+    found, steps = error.diagnosis, int(error.fit.state.step)
+    run.add_facts(diagnosis=f"{found.name}: {found.sentence}")
+    if steps == 0:
+        return ""
+    _save(run, parts, error.fit.energy, steps)
+    return f" The last healthy model, of step {steps:,}, is {run.model}."
 
 
 def _save(run: RunFolder, parts: Any, energy: Any, steps: int) -> None:

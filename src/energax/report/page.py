@@ -196,6 +196,9 @@ def headlines(found: Measurements) -> list[tuple[str, str]]:
         if len(t.validation):
             text += f", {t.validation[-1]:.4g} on held-out rows"
         lines.append(("Loss", text))
+    if t.rollbacks:
+        names = ", ".join(f"{name} (back to step {step})" for step, name, *_ in t.rollbacks)
+        lines.append(("Rollbacks", f"{len(t.rollbacks)}: {names}"))
     if d is not None:
         at = int(np.argmin(np.abs(d.sigmas - d.shown[min(1, len(d.shown) - 1)])))
         lines.append(
@@ -273,7 +276,8 @@ def _training(found: Measurements, config: RunConfig) -> Section | None:
         return None
     if len(t.levels) == 0:
         caption = LOSSES.get(config.objective, "The loss.")
-        return Section("training", "Training", [_plate(figures.losses, found, caption, "Loss against step")])
+        plates = [_plate(figures.losses, found, caption, "Loss against step")]
+        return Section("training", "Training", plates, _rollbacks(found))
     source = "MDSM eq. 7" if config.objective == "multiscale" else "Song & Ermon (2019), eq. 5–6"
     caption = (
         f"Left: {source}, summed over {found.dimension:,} coordinates. Right: the same by noise level; "
@@ -286,7 +290,15 @@ def _training(found: Measurements, config: RunConfig) -> Section | None:
     ]
     table = Table("Loss by noise level", ("σ", "at the start", "at the end", "best linear denoiser"), rows)
     alt = "Loss against step, and final loss against noise level"
-    return Section("training", "Training", [_plate(figures.losses, found, caption, alt)], [table])
+    plates = [_plate(figures.losses, found, caption, alt)]
+    return Section("training", "Training", plates, [table, *_rollbacks(found)])
+
+
+def _rollbacks(found: Measurements) -> list[Table]:
+    """Return the table of what diverged and was taken back, if anything was."""
+    rows = found.training.rollbacks
+    head = ("back to step", "diagnosis", "what was seen", "what was changed")
+    return [Table("Rollbacks", head, rows)] if rows else []
 
 
 def _samples(found: Measurements, config: RunConfig) -> Section | None:

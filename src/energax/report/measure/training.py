@@ -17,6 +17,7 @@ from energax.checks import check
 from energax.config import RunConfig
 from energax.objectives import MultiscaleDenoisingScoreMatching
 from energax.report.wiener import Wiener
+from energax.training.rollback import told
 
 __all__ = ["Training", "training"]
 
@@ -37,6 +38,8 @@ class Training:
         Loss by group in the first record, and in the mean of the last twentieth of them.
     linear
         What the best linear denoiser would lose at those levels, on training moments.
+    rollbacks
+        Of each rollback: to which step, the diagnosis, what was seen, what was changed.
     """
 
     steps: np.ndarray
@@ -47,6 +50,7 @@ class Training:
     first: np.ndarray
     last: np.ndarray
     linear: np.ndarray
+    rollbacks: tuple[tuple[str, str, str, str], ...] = ()
 
 
 def training(config: RunConfig, history: Sequence[Mapping[str, Any]], wiener: Wiener) -> Training:
@@ -75,4 +79,7 @@ def training(config: RunConfig, history: Sequence[Mapping[str, Any]], wiener: Wi
         check(fits, "report", "history", f"records of {len(levels)} noise levels", table.shape[1:])
         first, last = table[0], table[-max(1, len(table) // 20) :].mean(axis=0)
         linear = scale * wiener.squared_error(levels)
-    return Training(*finite("loss"), *finite("validation_loss"), levels, first, last, linear)
+    rollbacks = tuple(
+        (f"{r['step']:,}", r["diagnosis"], r["sentence"], told(r)) for r in history if "rollback" in r
+    )
+    return Training(*finite("loss"), *finite("validation_loss"), levels, first, last, linear, rollbacks)
