@@ -1,6 +1,7 @@
 """How to learn: one training principle per file, all behind one contract."""
 
 from energax.objectives.base import Batch, Chains, Objective, Player
+from energax.objectives.coupled import UnbiasedContrastiveDivergence
 from energax.objectives.denoising import DenoisingScoreMatching
 from energax.objectives.domains import BoxScoreMatching, NonNegativeScoreMatching, RatioMatching
 from energax.objectives.exact import ExactMaximumLikelihood
@@ -45,6 +46,7 @@ __all__ = [
     "Smoothed",
     "SmoothedAtEachLevel",
     "Target",
+    "UnbiasedContrastiveDivergence",
     "noise_ladder",
     "noise_step",
 ]

@@ -3,6 +3,7 @@
 from energax.samplers import diagnostics, observers, schedules
 from energax.samplers.adaptation import Adapted, adapt
 from energax.samplers.base import Observer, Run, Sampler, run, walk
+from energax.samplers.coupling import CoupledGibbs, maximal_bits, shared_bits
 from energax.samplers.diffusion import (
     ReverseDiffusion,
     VarianceExploding,
@@ -28,6 +29,7 @@ __all__ = [
     "BitGibbs",
     "BlockGibbs",
     "Clamped",
+    "CoupledGibbs",
     "Langevin",
     "Masked",
     "Observer",
@@ -46,11 +48,13 @@ __all__ = [
     "annealed_mala",
     "denoising_jump",
     "diagnostics",
+    "maximal_bits",
     "observers",
     "probability_flow_log_prob",
     "probability_flow_sample",
     "run",
     "schedules",
     "score_at",
+    "shared_bits",
     "walk",
 ]
