@@ -310,30 +310,67 @@ def sample(
 
 
 @command(USE)
-def denoise(run: Run, file: str, /, *, sigma: float | None = None, out: Path | None = None) -> int:
+def denoise(
+    run: Annotated[str, Parameter(help="A run folder, or `ising`: an Ising grid set by hand.")],
+    file: str,
+    /,
+    *,
+    sigma: float | None = None,
+    flip: float | None = None,
+    method: Literal["gibbs", "icm", "cut"] | None = None,
+    coupling: float | None = None,
+    seed: int | None = None,
+    out: Path | None = None,
+) -> int:
     """Remove noise in one step, without being told how much there is.
 
     A noise-conditional model is told, with --sigma.
+
+    An Ising model is told how likely each pixel of a binary image was flipped, with --flip, and
+    restores the image (--method):
+
+        gibbs   the likelier value of each pixel: the most pixels right that can be
+                expected; also writes how likely it is; the default
+        icm     turns pixels while the image grows likelier: fast, a local answer
+        cut     the likeliest image, exactly; for couplings of at least 0
+
+    The model is a run's, trained with --energy ising, or set by hand, one coupling for all
+    neighbours: write ising in place of RUN (./ising for a folder of that name). Pixels are 0 and
+    1, −1 and 1, or 0 and 255; a grey picture is split at the middle.
 
     For example:
 
         energax denoise runs/digits noisy.npy
         energax denoise runs/ncsn noisy.npy --sigma 0.3
+        energax denoise runs/spins bits.npy --flip 0.1 --method cut
+        energax denoise ising picture.png --flip 0.1 --coupling 0.7
 
     Parameters
     ----------
     file
         Rows in the data's own units: .npy, .npz, .csv or .parquet; images flat or (n, h, w, c).
+        For an Ising model also a picture, .png or .jpg.
     sigma
         Standard deviation of the noise, in the units the model sees; for noise-conditional
         models, and only for them.
+    flip
+        How likely each pixel was flipped, between 0 and 1; for Ising models, and only for them.
+    method
+        Of an Ising model: gibbs, icm or cut. [default: gibbs]
+    coupling
+        Of an Ising model set by hand: J, how much neighbours want to be alike. [default: 1]
+    seed
+        Of gibbs: decides its draws. [default: 0]
     out
         The .npy file to write; for images a .png of the same name shows before and after.
-        [default: denoised.npy beside FILE]
+        [default: denoised.npy beside FILE] Of an Ising model: a .png for a picture, and
+        -shown.png beside it shows before and after.
     """
+    from energax.cli.restore import Flips
     from energax.cli.use import denoise
 
-    return denoise(run, file, sigma=sigma, out=out)
+    asked = Flips(flip, method, coupling, seed)
+    return denoise(run, file, sigma=sigma, out=out, asked=asked)
 
 
 @command(USE)

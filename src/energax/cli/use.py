@@ -21,16 +21,18 @@ from energax import tasks
 from energax.checks import InputError, check, check_integer
 from energax.cli.device import prepare
 from energax.cli.images import draw_clouds, draw_strip, draw_trace, save_grid, to_pixels
+from energax.cli.restore import Flips, restore_by_hand, restore_run
 from energax.cli.run_folder import RunFolder, write_whole
 from energax.config import RunConfig, from_dict, replace
 from energax.data import read_table
+from energax.energies import Ising
 from energax.samplers import Observer, Run, observers
 from energax.tasks import Way, way
 from energax.tasks.rows import map_rows
 from energax.training.log import read_metrics
 from energax.training.progress import ProgressBar
 
-__all__ = ["Trained", "denoise", "inpaint", "report", "sample", "score"]
+__all__ = ["Trained", "denoise", "inpaint", "report", "sample", "score", "target_file"]
 
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
 IMAGES_SHOWN = 16
@@ -111,7 +113,10 @@ class Trained:
 
     def read(self, file: str) -> tuple[np.ndarray, tuple[int, ...]]:
         """Return the rows of a file as events, and the shape in which they came."""
-        rows = read_table(file).rows
+        return self.events(read_table(file).rows, Path(file).name)
+
+    def events(self, rows: np.ndarray, name: str) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Return the rows of a file of that name as events, and the shape in which they came."""
         came, size = rows.shape, int(np.prod(self.event))
         if self.image is not None:
             single = (self.image, self.image[:2]) if self.image[2] == 1 else (self.image,)
@@ -121,7 +126,7 @@ class Trained:
         else:
             layouts = {self.event, (size,)}
         wanted = " or ".join(f"(n, {', '.join(map(str, s))})" for s in sorted(layouts, key=len))
-        check(rows.shape[1:] in layouts, self.command, Path(file).name, f"of shape {wanted}", f"shape {came}")
+        check(rows.shape[1:] in layouts, self.command, name, f"of shape {wanted}", f"shape {came}")
         return rows.reshape(-1, *self.event), came
 
     def to_model(self, x: np.ndarray) -> np.ndarray:
@@ -317,11 +322,19 @@ def _held_out(trained: Trained) -> np.ndarray | None:
     return test.reshape(len(test), -1)[:5000]
 
 
-def denoise(run: Path, file: str, *, sigma: float | None, out: Path | None) -> int:
-    """Remove noise in one step; see the help of `energax denoise`."""
-    trained = Trained(run, "denoise")
+def denoise(
+    run: Path | str, file: str, *, sigma: float | None, out: Path | None, asked: Flips | None = None
+) -> int:
+    """Remove noise in one step, or restore flipped pixels; see the help of `energax denoise`."""
+    asked = Flips() if asked is None else asked
+    if run == "ising":
+        return restore_by_hand(file, asked, sigma=sigma, out=out)
+    trained = Trained(Path(run), "denoise")
+    if isinstance(trained.energy, Ising):
+        return restore_run(trained, file, asked, sigma=sigma, out=out)
+    asked.refuse("only an Ising model (--energy ising) speaks of flipped pixels")
     noisy, came = trained.read(file)
-    target = _target(out, file, "denoised.npy", "denoise")
+    target = target_file(out, file, "denoised.npy", "denoise")
     told = trained.way.told
     allowed = "given for a noise-conditional model" if told else "left out: this model is not told the noise"
     unit = trained.unit
@@ -345,7 +358,7 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
     unit, the_way = trained.unit, trained.way
     rows, came = trained.read(file)
     known = _known(trained, mask, rows)
-    target = _target(out, file, "inpainted.npy", "inpaint")
+    target = target_file(out, file, "inpainted.npy", "inpaint")
     # What is missing is set to the middle of the data, so that nothing of it can leak through.
     given = np.where(known, rows, np.float32((trained.low + trained.high) / 2))
     reached = map_rows(lambda c: _reached(trained.pipeline, *c), (given, (~known).astype(np.float32)))
@@ -438,7 +451,7 @@ def score(
         check(value is None, "score", flag, "given together with --likelihood", value)
     trained = Trained(run, "score")
     rows, _ = trained.read(file)
-    target = None if out is None else _target(out, file, out.name, "score", suffix=".csv")
+    target = None if out is None else target_file(out, file, out.name, "score", suffix=".csv")
     energies = trained.score(rows)
     if target is None:
         print("\n".join(f"{energy:.7g}" for energy in energies))
@@ -452,7 +465,7 @@ def _score_likelihood(run: Path, file: str, *, probes: int | None, seed: int, ou
     check_integer("score", "--seed", seed, at_least=0)
     trained = Trained(run, "score")
     rows, _ = trained.read(file)
-    target = None if out is None else _target(out, file, out.name, "score", suffix=".csv")
+    target = None if out is None else target_file(out, file, out.name, "score", suffix=".csv")
     found = trained.log_likelihood(rows, probes=probes, seed=seed)
     bits = -found.log_prob / (trained.size * np.log(2))
     columns = {"log_likelihood": found.log_prob, "bits_per_dimension": bits}
@@ -504,7 +517,7 @@ def _folder(out: Path | None, run: Path) -> Path:
     return folder
 
 
-def _target(out: Path | None, file: str, name: str, command: str, suffix: str = ".npy") -> Path:
+def target_file(out: Path | None, file: str, name: str, command: str, suffix: str = ".npy") -> Path:
     """Return the file to write: never the one that is read."""
     target = Path(file).parent / name if out is None else out
     check(target.suffix == suffix, command, "--out", f"a {suffix} file", str(target))
