@@ -63,6 +63,8 @@ def test_options_are_the_constructors_arguments():
         options.ReplayOptions: ex.objectives.ReplayBufferLikelihood,
         options.ShortRunOptions: ex.objectives.ShortRunLikelihood,
         options.ImprovedOptions: ex.objectives.ImprovedContrastiveDivergence,
+        options.MeanFieldOptions: ex.objectives.MeanFieldContrastiveDivergence,
+        options.UnbiasedOptions: ex.objectives.UnbiasedContrastiveDivergence,
         options.ExactOptions: ex.objectives.ExactMaximumLikelihood,
     }
     # Two numbers stand for the sampler, and two for the buffer of improved contrastive divergence.

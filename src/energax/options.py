@@ -24,6 +24,7 @@ __all__ = [
     "IsingOptions",
     "MDSMOptions",
     "MLPFieldOptions",
+    "MeanFieldOptions",
     "MLPOptions",
     "NoiseConditionalOptions",
     "NonNegativeOptions",
@@ -36,6 +37,7 @@ __all__ = [
     "ScoreMatchingOptions",
     "ShortRunOptions",
     "SlicedOptions",
+    "UnbiasedOptions",
 ]
 
 
@@ -256,6 +258,21 @@ class ImprovedOptions(ChainOptions):
 
 
 @dataclass(frozen=True)
+class MeanFieldOptions:
+    """Options of `objectives.MeanFieldContrastiveDivergence`."""
+
+    steps: int = 1
+
+
+@dataclass(frozen=True)
+class UnbiasedOptions:
+    """Options of `objectives.UnbiasedContrastiveDivergence`."""
+
+    least: int = 1
+    chains: int | None = None
+
+
+@dataclass(frozen=True)
 class ExactOptions:
     """`objectives.ExactMaximumLikelihood` has none."""
 
@@ -284,6 +301,8 @@ OBJECTIVES: dict[str, type] = {
     "replay-buffer": ReplayOptions,
     "short-run": ShortRunOptions,
     "improved-cd": ImprovedOptions,
+    "mean-field-cd": MeanFieldOptions,
+    "unbiased-cd": UnbiasedOptions,
     "exact-likelihood": ExactOptions,
 }
 

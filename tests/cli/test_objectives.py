@@ -13,6 +13,7 @@ from .conftest import TINY
 QUICK = ["--steps", "6", "--batch-size", "32", *TINY]
 
 
+OF_BITS = ("ratio", "exact-likelihood", "mean-field-cd", "unbiased-cd")
 WITHOUT_NETWORK = [
     word
     for flag, setting in zip(TINY[::2], TINY[1::2], strict=True)
@@ -34,6 +35,8 @@ def rows(kind):
         "ratio": rng.integers(0, 2, (80, 3)),
         "noise-conditional": rng.standard_normal((80, 3)),
         "exact-likelihood": rng.integers(0, 2, (80, 3)),
+        "mean-field-cd": rng.integers(0, 2, (80, 3)),
+        "unbiased-cd": rng.integers(0, 2, (80, 3)),
     }.get(kind, rng.standard_normal((80, 3))).astype(np.float32)
 
 
@@ -50,7 +53,7 @@ def test_each_objective_trains_and_samples(objective, energax, here):
         "flatten",
         "--out",
         "run",
-        *(MACHINE if objective == "exact-likelihood" else QUICK),
+        *(MACHINE if objective in OF_BITS[1:] else QUICK),
     )
     assert status == 0, err
     assert re.search(rf"^objective +{objective}$", out, re.MULTILINE)
@@ -63,7 +66,7 @@ def test_each_objective_trains_and_samples(objective, energax, here):
     if objective == "box":
         assert samples.min() >= 0
         assert samples.max() <= 1
-    if objective in ("ratio", "exact-likelihood"):
+    if objective in OF_BITS:
         assert set(np.unique(samples)) <= {0.0, 1.0}
     status, _, err = energax("score", "run", "rows.npy")
     assert status == 0, err

@@ -130,6 +130,8 @@ def train(
         replay-buffer       a large buffer of chains, some started anew: networks
         short-run           chains start at noise: a generator of samples
         improved-cd         also through the last step of the chains
+        unbiased-cd         coupled chains that run until they meet: machines of bits
+        mean-field-cd       means in place of draws, no noise: machines of bits
         exact-likelihood    log Z by enumeration: small machines, narrow grids
 
     For example:

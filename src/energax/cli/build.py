@@ -48,6 +48,8 @@ OBJECTIVE_CLASSES = {
     "replay-buffer": objectives.ReplayBufferLikelihood,
     "short-run": objectives.ShortRunLikelihood,
     "improved-cd": objectives.ImprovedContrastiveDivergence,
+    "mean-field-cd": objectives.MeanFieldContrastiveDivergence,
+    "unbiased-cd": objectives.UnbiasedContrastiveDivergence,
     "exact-likelihood": objectives.ExactMaximumLikelihood,
 }
 NEED_AN_ENERGY = ("ratio", *(name for name, made in OBJECTIVES.items() if issubclass(made, ChainOptions)))

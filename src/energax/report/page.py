@@ -48,6 +48,8 @@ OBJECTIVE_NAMES = {
     "replay-buffer": "maximum likelihood with a replay buffer",
     "short-run": "maximum likelihood by short runs",
     "improved-cd": "improved contrastive divergence",
+    "mean-field-cd": "mean-field contrastive divergence",
+    "unbiased-cd": "unbiased contrastive divergence",
     "exact-likelihood": "exact maximum likelihood",
 }
 LOSSES = {
@@ -58,7 +60,14 @@ LOSSES = {
     "box": "The loss of score matching with a weight that vanishes at the edge (Hyvärinen 2007).",
     "ratio": "The loss of ratio matching (Hyvärinen 2007).",
     **dict.fromkeys(
-        ("contrastive-divergence", "persistent-cd", "replay-buffer", "short-run", "improved-cd"),
+        (
+            "contrastive-divergence",
+            "persistent-cd",
+            "replay-buffer",
+            "short-run",
+            "improved-cd",
+            "unbiased-cd",
+        ),
         "Mean energy of data less that of chains: near zero where the chains look like data to the energy; "
         "it is no likelihood.",
     ),
