@@ -10,6 +10,7 @@ from energax.energies.enumeration import all_bits, enumerate_log_normalizer
 from energax.energies.ising import Ising, IsingGraph
 from energax.energies.mixer import PatchMixer, PatchMixerField
 from energax.energies.mlp import MLP, MLPField
+from energax.energies.multigrid import Multigrid
 from energax.energies.noise import NOISE_FEATURES, NoiseConditional, Smoothings
 from energax.energies.rbm import BernoulliRBM, GaussianBernoulliRBM
 from energax.energies.resnet import ResNet
@@ -31,6 +32,7 @@ __all__ = [
     "LinearGaussian",
     "MLPField",
     "Mixture",
+    "Multigrid",
     "NoiseConditional",
     "Normalised",
     "PatchMixer",

@@ -14,6 +14,7 @@ from energax.objectives.likelihood import (
     ShortRunLikelihood,
 )
 from energax.objectives.mean_field import MeanFieldContrastiveDivergence
+from energax.objectives.multigrid import MultigridContrastiveDivergence
 from energax.objectives.multiscale import MultiscaleDenoisingScoreMatching
 from energax.objectives.noise_conditional import NoiseConditionalScoreMatching, noise_ladder, noise_step
 from energax.objectives.score_matching import ScoreMatching, SlicedScoreMatching
@@ -32,6 +33,7 @@ __all__ = [
     "Ladder",
     "MaximumLikelihood",
     "MeanFieldContrastiveDivergence",
+    "MultigridContrastiveDivergence",
     "MultiscaleDenoisingScoreMatching",
     "NoiseConditionalScoreMatching",
     "NonNegativeScoreMatching",

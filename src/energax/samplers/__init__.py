@@ -15,6 +15,7 @@ from energax.samplers.gibbs import BitGibbs, BlockGibbs
 from energax.samplers.inpainting import Clamped, Masked
 from energax.samplers.langevin import Langevin, annealed_langevin, denoising_jump
 from energax.samplers.metropolis import HMC, MALA, NUTS, annealed_hmc, annealed_mala
+from energax.samplers.multigrid import climb, multigrid_sample
 from energax.samplers.noise import AnnealedNoiseLangevin
 from energax.samplers.reflected import ReflectedLangevin
 from energax.samplers.schedules import Schedule
@@ -46,9 +47,11 @@ __all__ = [
     "annealed_hmc",
     "annealed_langevin",
     "annealed_mala",
+    "climb",
     "denoising_jump",
     "diagnostics",
     "maximal_bits",
+    "multigrid_sample",
     "observers",
     "probability_flow_log_prob",
     "probability_flow_sample",
