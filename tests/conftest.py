@@ -4,6 +4,10 @@ import os
 import resource
 from pathlib import Path
 
+# The suite compiles hundreds of programs and runs each for a moment: LLVM's first level of
+# optimisation compiles them in about half the time, and the truth must not hang on the level.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+
 import jax
 import pytest
 
