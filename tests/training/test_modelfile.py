@@ -39,6 +39,9 @@ MODELS = {
     "ising-graph": lambda: ex.energies.IsingGraph(jnp.ones((4, 4)) - jnp.eye(4), event_shape=(2, 2)),
     "deep": lambda: ex.energies.DeepBoltzmannMachine((2, 2), (3, 2), key=KEY),
     "copied": lambda: ex.energies.CopiedRBM(ex.energies.BernoulliRBM((3,), 2, key=KEY), 2, 1),
+    "multigrid": lambda: ex.energies.Multigrid(
+        [ex.energies.MLP((s, s, 1), width=4, depth=1, key=KEY) for s in (2, 4)]
+    ),
     "linear-gaussian": lambda: ex.energies.LinearGaussian(jnp.ones((2, 3))),
 }
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -82,11 +83,11 @@ def _image_shape(level: Model) -> tuple[int, int, int]:
     """Return the shape of an energy's images, refusing what is no energy of images."""
     field = isinstance(level, Score)
     check(not field, "Multigrid", "levels", "energies: a vector field has no value", "a Score")
-    shape = getattr(level, "event_shape", None) or ()
-    image = len(shape) == 3
-    check(image, "Multigrid", "levels", "energies of images, with event_shape (H, W, C)", shape or None)
-    H, W, C = shape
-    return H, W, C
+    shape: Any = getattr(level, "event_shape", None)
+    image = shape is not None and len(shape) == 3
+    check(image, "Multigrid", "levels", "energies of images, with event_shape (H, W, C)", shape)
+    assert shape is not None
+    return tuple(shape)
 
 
 def _shrunk(x: Float[Array, "H W C"], shape: tuple[int, int, int]) -> Float[Array, "h w C"]:
