@@ -2,6 +2,7 @@
 
 from energax.objectives.base import Batch, Chains, Objective, Player
 from energax.objectives.coupled import UnbiasedContrastiveDivergence
+from energax.objectives.deep_boltzmann import DeepBoltzmannLikelihood
 from energax.objectives.denoising import DenoisingScoreMatching
 from energax.objectives.domains import BoxScoreMatching, NonNegativeScoreMatching, RatioMatching
 from energax.objectives.exact import ExactMaximumLikelihood
@@ -26,6 +27,7 @@ __all__ = [
     "BoxScoreMatching",
     "Chains",
     "ContrastiveDivergence",
+    "DeepBoltzmannLikelihood",
     "DenoisingScoreMatching",
     "Density",
     "ExactMaximumLikelihood",
