@@ -62,8 +62,11 @@ def test_the_host_loop_is_the_compiled_loop(key, monkeypatch):
     resnet = eqx.filter_jit(lambda: ex.energies.ResNet((8, 8, 1), layers=6, width=2, key=key))()
     x = jax.random.normal(key, (3, 8, 8, 1))
     host = run(Langevin(1e-3), resnet, x, key=key, steps=5).x
-    monkeypatch.setattr(loop, "compiles_loop", lambda *_: True)
+    asked = []
+    monkeypatch.setattr(loop, "compiles_loop", lambda *_: asked.append(True) or True)
+    jax.clear_caches()  # `run` decides once for each program
     np.testing.assert_allclose(host, run(Langevin(1e-3), resnet, x, key=key, steps=5).x, rtol=1e-4, atol=1e-5)
+    assert asked
 
 
 def test_conditions_go_with_their_chains(key):
@@ -73,13 +76,20 @@ def test_conditions_go_with_their_chains(key):
     np.testing.assert_allclose(x, 2 * c, atol=0.6)
 
 
-def test_a_second_run_compiles_nothing(energy, key):
-    x = jnp.zeros((4, 3))
-    run(Langevin(0.1, schedules.constant(1.0, 50)), energy, x, key=key, steps=20)
-    compiled = []
+def test_a_second_run_compiles_and_traces_nothing(energy, key):
+    x, traced, compiled = jnp.zeros((4, 3)), [], []
+
+    def heard(y):
+        traced.append(y)
+        return energy(y)
+
+    run(Langevin(0.1, schedules.constant(1.0, 50)), heard, x, key=key, steps=20)
+    assert traced
+    traced.clear()
     with count_compilations(compiled):
-        run(Langevin(0.2, schedules.constant(2.0, 50)), energy, x, key=jax.random.key(9), steps=31)
+        run(Langevin(0.2, schedules.constant(2.0, 50)), heard, x, key=jax.random.key(9), steps=31)
     assert compiled == []
+    assert traced == []
 
 
 class count_compilations:

@@ -152,10 +152,7 @@ def run(
     n = jax.tree.leaves(x)[0].shape[0]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
     x = jax.tree.map(jnp.asarray, x)
-    states = _start(sampler, model, x, condition, keys)
-    totals = _no_totals(sampler, model, states, condition, keys)
-    event = jax.tree.map(lambda a: a[0], (states, condition))
-    compiled = compiles_loop(_one_step, sampler, model, event[0], event[1], keys[0], jnp.zeros((), int))
+    states, totals, compiled = _start(sampler, model, x, condition, keys)
 
     records: dict[str, list[Any]] = {name: [] for name in observers}
     times: list[int] = []
@@ -215,8 +212,7 @@ def walk(
     """
     n = jax.tree.leaves(x)[0].shape[0]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
-    states = _start(sampler, model, x, condition, keys)
-    totals = _no_totals(sampler, model, states, condition, keys)
+    states, totals, _ = _start(sampler, model, x, condition, keys)
 
     def body(i: Array, carry: Any) -> Any:
         return _step_all(sampler, model, *carry, condition, keys, i)
@@ -248,20 +244,25 @@ def _step_all(sampler, model, states, totals, condition, keys, i):
     return states, jax.tree.map(jnp.add, totals, info)
 
 
-def _no_totals(sampler, model, states, condition, keys):
-    """Return zeros in the shape of what a step of all chains reports."""
-    step = jax.vmap(_one_step, (None, None, 0, 0, 0, None))
-    _, info = eqx.filter_eval_shape(step, sampler, model, states, condition, keys, jnp.zeros((), int))
-    return jax.tree.map(lambda a: jnp.zeros(a.shape, jnp.float32), info)
-
-
 @eqx.filter_jit
 def _start(sampler, model, x, condition, keys):
+    """Return where chains start, zeros in the shape of their reports, and where their loop belongs.
+
+    To know the last two a step is traced, which can take longer than running it: here it is
+    traced when this is compiled, and not at every call.
+    """
+
     def one(x, c, key):
         # Steps fold in i ≥ 0; the start takes a stream no step can reach.
         return sampler.init(bind(model, c), x, jax.random.fold_in(key, 2**31 - 1))
 
-    return jax.vmap(one)(x, condition, keys)
+    states = jax.vmap(one)(x, condition, keys)
+    first, given = jax.tree.map(lambda a: a[0], (states, condition))
+    at = jnp.zeros((), int)
+    compiled = compiles_loop(_one_step, sampler, model, first, given, keys[0], at)
+    _, info = eqx.filter_eval_shape(_one_step, sampler, model, first, given, keys[0], at)
+    totals = jax.tree.map(lambda a: jnp.zeros((keys.shape[0], *a.shape), jnp.float32), info)
+    return states, totals, compiled
 
 
 @eqx.filter_jit
