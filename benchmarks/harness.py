@@ -13,6 +13,10 @@ because its threads wait for each other at a barrier after every operation.
 1.5 instead of 0.9: a "50-fold speed-up" that was none.) So every repeat waits for a quiet
 tenth of a second, and one during which other processes took more than `QUIET` of the CPUs is
 thrown away and done again; how many were is reported beside the ratio.
+
+On a machine that is never quiet there is `busy`: one thread a side, so that no thread waits for
+another, and the CPU seconds of this process instead of the clock's. What remains of the others
+is their share of the caches and of the memory's bandwidth.
 """
 
 from __future__ import annotations
@@ -28,6 +32,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
+
+from benchmarks.peak import matmul_peak
 
 __all__ = [
     "Measured",
@@ -35,6 +42,7 @@ __all__ = [
     "Row",
     "Timing",
     "close",
+    "figures",
     "limit_threads",
     "machine",
     "measure",
@@ -42,6 +50,8 @@ __all__ = [
     "write",
 ]
 
+
+CLOCKS = {False: time.perf_counter, True: time.process_time}  # by whether the machine is busy
 
 QUIET = 0.05  # largest share of the CPUs that others may take in a repeat that counts
 PATIENCE = 300.0  # seconds spent waiting for quiet, in a row, before it makes do with fewer rounds
@@ -60,12 +70,19 @@ class Pair:
     verify
         Raises AssertionError unless both sides compute the same numbers; returns what it
         compared, as name → relative difference.
+    flops
+        Floating-point operations in the matrix products of a step, ours and the peer's; None if
+        nobody counted.
+    draws
+        Effective draws that a step of all chains is worth, ours and the peer's; None for training.
     """
 
     ours: Callable[[], Any]
     peer: Callable[[], Any]
     units: int
     verify: Callable[[], dict[str, float]]
+    flops: tuple[float, float] | None = None
+    draws: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,13 +153,15 @@ class Measured:
 def limit_threads(threads: int | None) -> int:
     """Bind this process to `threads` CPUs (all it may use if None); before JAX or torch is imported.
 
-    XLA sizes its pool by the CPUs the process may run on; PyTorch is told the number.
+    XLA sizes its pool by the CPUs the process may run on; PyTorch is told the number, and so is
+    NumPy's BLAS, which is loaded by now: with more threads than CPUs it takes ten times as long.
     """
     available = sorted(os.sched_getaffinity(0))
     chosen = available[: threads or len(available)]
     os.sched_setaffinity(0, chosen)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
         os.environ[name] = str(len(chosen))
+    threadpool_limits(len(chosen), user_api="blas")
     return len(chosen)
 
 
@@ -156,9 +175,14 @@ def close(name: str, ours: Any, peer: Any, *, within: float) -> dict[str, float]
 
 
 def measure(
-    row: Row, *, quick: bool, patience: float = PATIENCE, say: Callable[[str], None] = print
+    row: Row,
+    *,
+    quick: bool,
+    patience: float = PATIENCE,
+    busy: bool = False,
+    say: Callable[[str], None] = print,
 ) -> Measured:
-    """Verify the row, warm both sides up, and time them by turns."""
+    """Verify the row, warm both sides up, and time them by turns; if `busy`, in CPU seconds."""
     pair = row.build(quick)
     verified = pair.verify()
     say(f"{row.name}: both sides agree, largest relative difference {max(verified.values()):.1e}")
@@ -172,7 +196,8 @@ def measure(
         # The order alternates, so that neither side always runs in the other's wake.
         times = {}
         for side in ("ours", "peer") if i % 2 else ("peer", "ours"):
-            seconds, lost = _undisturbed(getattr(pair, side), deadline)
+            work = getattr(pair, side)
+            seconds, lost = (_cpu_seconds(work), 0) if busy else _undisturbed(work, deadline)
             disturbed += lost
             if seconds is not None:
                 times[side] = seconds * 1e3 / pair.units
@@ -198,8 +223,29 @@ def measure(
         rounds=len(rounds),
         disturbed=disturbed,
         verified=verified,
+        figures=_figures(pair, timings, busy) if rounds else {},
         **timings,
     )
+
+
+def _figures(pair: Pair, timings: dict[str, Timing], busy: bool) -> dict[str, float]:
+    """Return how near the matrix products' peak each side came, and its effective draws a second."""
+    figures = {}
+    if pair.flops is not None:
+        peak = matmul_peak(CLOCKS[busy])
+        figures["peak of matrix products, GFLOP/s:"] = peak / 1e9
+        for side, flops in zip(("ours", "peer"), pair.flops, strict=True):
+            figures[f"{side}, % of the peak:"] = 100 * flops / (timings[side].median * 1e-3) / peak
+    if pair.draws is not None:
+        for side, draws in zip(("ours", "peer"), pair.draws, strict=True):
+            figures[f"{side}, effective draws a second:"] = draws / (timings[side].median * 1e-3)
+    return figures
+
+
+def _cpu_seconds(work: Callable[[], Any]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 def _undisturbed(work: Callable[[], Any], deadline: float) -> tuple[float | None, int]:
@@ -250,7 +296,9 @@ class OtherProcesses:
 def machine(threads: int) -> dict[str, Any]:
     """Return what the numbers depend on, in general words."""
     packages = {}
-    for name in ("jax", "jaxlib", "equinox", "torch", "torchebm", "ebmkit", "numpy"):
+    ours = "jax", "jaxlib", "equinox", "blackjax", "numpy"
+    peers = "torch", "torchebm", "ebmkit", "scikit-learn"
+    for name in ours + peers:
         try:
             packages[name] = version(name)
         except PackageNotFoundError:
@@ -293,10 +341,21 @@ def table(measured: Sequence[Measured]) -> str:
     return "\n".join(lines)
 
 
+def figures(measured: Sequence[Measured]) -> str:
+    """Return what timed rows say beside their times, a line each."""
+    lines = []
+    for m in measured:
+        if m.ratio is not None and m.figures:
+            told = ", ".join(f"{name} {value:,.0f}" for name, value in m.figures.items())
+            lines.append(f"- {m.name}: {told}")
+    return "\n".join(lines)
+
+
 def write(folder: Path, measured: Sequence[Measured], about: dict[str, Any]) -> None:
     """Write results.json and results.md."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(m), "met": m.met} for m in measured]
     (folder / "results.json").write_text(json.dumps({"machine": about, "rows": rows}, indent=2) + "\n")
     lines = [f"- {name}: {value}" for name, value in about.items()]
-    (folder / "results.md").write_text(table(measured) + "\n\n" + "\n".join(lines) + "\n")
+    parts = [table(measured), figures(measured), "\n".join(lines)]
+    (folder / "results.md").write_text("\n\n".join(part for part in parts if part) + "\n")

@@ -9,7 +9,7 @@ __all__ = ["ROW"]
 
 
 def build(quick: bool) -> Pair:
-    return langevin_pair(d=2, width=128, depth=2, chains=1024, steps=100 if quick else 250)
+    return langevin_pair(d=2, width=128, chains=1024, steps=100 if quick else 250)
 
 
 ROW = Row(

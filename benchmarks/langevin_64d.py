@@ -9,7 +9,7 @@ __all__ = ["ROW"]
 
 
 def build(quick: bool) -> Pair:
-    return langevin_pair(d=64, width=256, depth=2, chains=256, steps=100 if quick else 250)
+    return langevin_pair(d=64, width=256, chains=256, steps=100 if quick else 250)
 
 
 ROW = Row(

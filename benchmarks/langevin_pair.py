@@ -10,11 +10,12 @@ from torchebm.samplers import LangevinDynamics
 
 import energax as ex
 from benchmarks.harness import Pair, close
+from benchmarks.peak import mlp_gradient_flops
 from benchmarks.torch_side import MLP, copy_of
 from energax.derivatives import score
 from energax.samplers import Langevin, run
 
-__all__ = ["langevin_pair"]
+__all__ = ["TorchEnergy", "langevin_pair"]
 
 
 class TorchEnergy(BaseModel):
@@ -25,15 +26,14 @@ class TorchEnergy(BaseModel):
         self.module = module
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return one energy per row."""
         return self.module(x)
 
 
-def langevin_pair(
-    *, d: int, width: int, depth: int, chains: int, steps: int, step_size: float = 1e-3
-) -> Pair:
+def langevin_pair(*, d: int, width: int, chains: int, steps: int, step_size: float = 1e-3) -> Pair:
     """Return `steps` steps of Langevin dynamics from fixed starts, on the same network."""
-    energy = ex.energies.MLP((d,), width=width, depth=depth, key=jax.random.key(0))
-    module = copy_of(energy, MLP(d, width, depth)).requires_grad_(False)
+    energy = ex.energies.MLP((d,), width=width, depth=2, key=jax.random.key(0))
+    module = copy_of(energy, MLP(d, width, 2)).requires_grad_(False)
     start = np.random.default_rng(0).standard_normal((chains, d)).astype(np.float32)
     start_torch = torch.from_numpy(start)
     model, sampler = TorchEnergy(module), Langevin(step_size)
@@ -57,4 +57,5 @@ def langevin_pair(
     def run_peer() -> None:
         peer.sample(x=start_torch, n_steps=steps)
 
-    return Pair(run_ours, run_peer, steps, verify)
+    flops = chains * mlp_gradient_flops(d, width)
+    return Pair(run_ours, run_peer, steps, verify, flops=(flops, flops))

@@ -24,7 +24,7 @@ from benchmarks.torch_side import Loss, copy_of
 from benchmarks.training_pair import training_pair
 from energax.objectives import Objective
 
-__all__ = ["linear_layers", "score_matching_pair"]
+__all__ = ["linear_layers", "score_matching_pair", "twins"]
 
 D, WIDTH, ROWS, BATCH = 64, 256, 16_384, 128
 
@@ -34,19 +34,25 @@ def linear_layers(module: MLPEnergy) -> nn.ModuleList:
     return nn.ModuleList(layer for layer in module.net if isinstance(layer, nn.Linear))
 
 
+def twins(d: int, width: int) -> tuple[eqx.nn.MLP, MLPEnergy]:
+    """Return ebmkit's perceptron d-width-width-1, and Equinox's with the same weights before it."""
+    energy = eqx.nn.MLP(d, "scalar", width, 2, jax.nn.silu, key=jax.random.key(0))
+    module = MLPEnergy(d, (width, width))
+    twin = nn.Module()
+    twin.layers = linear_layers(module)  # the names that Equinox gives them
+    copy_of(energy, twin)
+    return energy, module
+
+
 def score_matching_pair(
     objective: Objective,
     loss: Loss,
     *,
     units: int,
-    drawn: Callable[[jax.Array, jax.Array], Any] | None = None,
+    drawn: Callable[[jax.Array, Any, jax.Array], Any] | None = None,
 ) -> Pair:
     """Return training of the same network by the same loss (see `training_pair`)."""
-    energy = eqx.nn.MLP(D, "scalar", WIDTH, 2, jax.nn.silu, key=jax.random.key(0))
-    module = MLPEnergy(D, (WIDTH, WIDTH))
-    twin = nn.Module()
-    twin.layers = linear_layers(module)  # the names that Equinox gives them
-    copy_of(energy, twin)
+    energy, module = twins(D, WIDTH)
     data = np.random.default_rng(0).standard_normal((ROWS, D), np.float32)
     return training_pair(
         energy, module, data, objective=objective, loss=loss, drawn=drawn, batch_size=BATCH, units=units

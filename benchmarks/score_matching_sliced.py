@@ -21,10 +21,10 @@ from energax.derivatives import probe
 __all__ = ["ROW"]
 
 
-def directions(x: jax.Array, key: jax.Array) -> jax.Array:
+def directions(x: jax.Array, state: None, keys: jax.Array) -> jax.Array:
     """Return what `SlicedScoreMatching` draws, one direction per row."""
-    keys = jax.random.split(key, len(x))
-    return jax.vmap(lambda row, k: probe("gaussian", row, jax.random.split(k, 1)[0]))(x, keys)
+    rows = jax.random.split(keys[1], len(x))
+    return jax.vmap(lambda row, k: probe("gaussian", row, jax.random.split(k, 1)[0]))(x, rows)
 
 
 def build(quick: bool) -> Pair:

@@ -38,14 +38,27 @@ class QuadraticHead(nn.Module):
         return (h @ self.a + self.b[0]) * (h @ self.c + self.b[1]) + (h * h) @ self.d + self.b[2]
 
 
+class LinearHead(nn.Module):
+    """h ↦ a·φ(h) + b on a batch."""
+
+    def __init__(self, size: int, activation: str):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(()))
+        self.phi = ACTIVATIONS[activation]
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """Return one energy per row of features."""
+        return self.phi(h) @ self.a + self.b
+
+
 class MLP(nn.Module):
     """`energax.energies.MLP` on a batch."""
 
-    def __init__(self, d: int, width: int, depth: int, activation: str = "silu"):
+    def __init__(self, d: int, width: int, depth: int, activation: str = "silu", head: str = "quadratic"):
         super().__init__()
         sizes = [d, *[width] * depth]
         self.layers = nn.ModuleList(nn.Linear(m, n) for m, n in pairwise(sizes))
-        self.head = QuadraticHead(width)
+        self.head = QuadraticHead(width) if head == "quadratic" else LinearHead(width, activation)
         self.phi = ACTIVATIONS[activation]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -35,7 +35,7 @@ def mdsm_pair(
         data,
         objective=objective,
         loss=MDSM(torch.from_numpy(np.array(ladder)), float(objective.sigma_0)),
-        drawn=lambda x, key: add_noise(x, ladder, key)[1],
+        drawn=lambda x, state, keys: add_noise(x, ladder, keys[1])[1],
         batch_size=batch_size,
         units=units,
         loop=loop,
@@ -49,10 +49,11 @@ def training_pair(
     *,
     objective: Objective,
     loss: Loss,
-    drawn: Callable[[jax.Array, jax.Array], Any] | None,
+    drawn: Callable[[jax.Array, Any, jax.Array], Any] | None,
     batch_size: int,
     units: int,
     loop: str = "compiled",
+    flops: float | None = None,
 ) -> Pair:
     """Return training of an energy and of its twin in PyTorch, `units` steps a call.
 
@@ -65,9 +66,12 @@ def training_pair(
     objective, loss
         The same loss, for the first and for the second.
     drawn
-        (rows, key) ↦ what the objective draws for them, of their shape; None if it draws nothing.
+        (rows, the objective's state, keys of its `refresh` and `loss`) ↦ the array, or tuple of
+        arrays, that the objective draws for them; None if it draws nothing.
     loop
         "compiled" or "host": where `fit` must have decided to run its loop.
+    flops
+        In the products of a step, the same on both sides.
     """
     horizon = 100_000
     config = FitConfig(steps=horizon, batch_size=batch_size, log_every=units)
@@ -90,19 +94,25 @@ def training_pair(
     def verify() -> dict[str, float]:
         """Compare the loss and its gradient on the same draws, then three whole updates."""
         compared = {}
+        refresh = eqx.filter_jit(lambda m, s, b, k: objective.refresh(m, None, s, b, k)[0])
         gradient = eqx.filter_jit(
-            eqx.filter_value_and_grad(lambda m, b, k: objective.loss(m, None, None, b, k)[0])
+            eqx.filter_value_and_grad(lambda m, s, b, k: objective.loss(m, None, s, b, k)[0])
         )
+
+        def in_torch(draws: Any) -> torch.Tensor:
+            draws = np.array(draws)
+            draws = draws.transpose(channels_first) if draws.ndim == 4 else draws
+            return torch.from_numpy(np.ascontiguousarray(draws))
+
         for i in range(3):
             here = rows(i, i + 1)[0]
-            key = jax.random.split(jax.random.fold_in(ours.state.key, i), 3)[1]
-            batch = Batch(jnp.asarray(data[here]))
-            z = None
-            if drawn is not None:
-                draws = np.array(drawn(batch.x, key)).transpose(channels_first)
-                z = torch.from_numpy(np.ascontiguousarray(draws))
+            keys = jax.random.split(jax.random.fold_in(ours.state.key, i), 3)[:2]
+            batch, state = Batch(jnp.asarray(data[here])), ours.state.state
+            z = None if drawn is None else jax.tree.map(in_torch, drawn(batch.x, state, keys))
             if i == 0:
-                value, slope = gradient(energy, batch, key)
+                stacked = jax.tree.map(lambda a: a[None], batch)
+                inner = refresh(energy, state, stacked, keys[0])
+                value, slope = gradient(energy, inner, batch, keys[1])
                 value_ = loss(module, peer.data[torch.from_numpy(here)], z)
                 names, parameters = zip(*module.named_parameters(), strict=True)
                 slopes = torch.autograd.grad(value_, parameters, materialize_grads=True)
@@ -130,4 +140,4 @@ def training_pair(
         losses = [peer.step(order[i]) for i in range(units)]
         torch.stack(losses).numpy()
 
-    return Pair(run_ours, run_peer, units, verify)
+    return Pair(run_ours, run_peer, units, verify, flops=None if flops is None else (flops, flops))
