@@ -215,7 +215,8 @@ def walk(
     states, totals, _ = _start(sampler, model, x, condition, keys)
 
     def body(i: Array, carry: Any) -> Any:
-        return _step_all(sampler, model, *carry, condition, keys, i)
+        states, totals = carry
+        return _step_all(sampler, model, states, totals, condition, keys, i)
 
     states, totals = repeat(steps, body, (states, totals))
     report = {name: jnp.mean(total) / max(steps, 1) for name, total in totals.items()}
@@ -267,7 +268,7 @@ def _start(sampler, model, x, condition, keys):
 
 @eqx.filter_jit
 def _advance(sampler, model, states, totals, condition, keys, start, stop):
-    body = lambda i, carry: _step_all(sampler, model, *carry, condition, keys, i)  # noqa: E731
+    body = lambda i, c: _step_all(sampler, model, c[0], c[1], condition, keys, i)  # noqa: E731
     return fori(start, stop, body, (states, totals))
 
 
