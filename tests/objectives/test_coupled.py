@@ -188,9 +188,12 @@ def test_the_sum_is_of_the_chains_that_ran(key):
     h = lambda x: gradient_of_energy(RBM, x)  # noqa: E731
     refresh = jax.jit(lambda k: objective.refresh(RBM, None, None, Batch(row[None]), k))
     step = jax.jit(lambda pair, k, t: CoupledGibbs().step(RBM, pair, k, t)[0])
-    times = []
-    for trial in range(20):
-        k = jax.random.fold_in(key, trial)
+    keys = jax.random.split(key, 300)
+    times = np.asarray(jax.lax.map(lambda k: refresh(k)[1]["meeting_time"], keys))
+    late = np.argsort(times)[-5:]
+    assert times[late].min() > 4
+    for trial in (*range(10), *late):
+        k = keys[trial]
         of_chain = jax.random.fold_in(k, 0)
         pair, t, total = (RBM.sweep(row[0], jax.random.fold_in(of_chain, 1)), row[0]), 1, 0.0
         met = 1 if bool((pair[0] == pair[1]).all()) else None
@@ -207,8 +210,6 @@ def test_the_sum_is_of_the_chains_that_ran(key):
         found = ravel_pytree(state.gradient)[0]
         np.testing.assert_allclose(found, total, atol=1e-5)
         assert float(report["meeting_time"]) == float(report["longest_meeting_time"]) == met
-        times.append(met)
-    assert max(times) > 4
 
 
 @jax.jit
@@ -219,19 +220,19 @@ def gradient_of_energy(model, x):
 def test_fit_comes_near_the_best_likelihood(key):
     patterns = jnp.array([[1.0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]])
     which = jax.random.bernoulli(key, 0.5, (500,)).astype(int)
-    flips = jax.random.bernoulli(jax.random.fold_in(key, 1), 0.1, (500, 6))
+    flips = jax.random.bernoulli(jax.random.fold_in(key, 1), 0.15, (500, 6))
     x = jnp.abs(patterns[which] - flips)
-    start = BernoulliRBM.from_data(x, 3, scale=0.1, key=key)
+    start = BernoulliRBM.from_data(x, 3, scale=0.5, key=key)
 
     def fitted(objective):
-        fit = ex.fit(start, objective, x, key=key, steps=300, learning_rate=0.03, ema=0.95, progress=False)
+        fit = ex.fit(start, objective, x, key=key, steps=200, learning_rate=0.03, ema=0.95, progress=False)
         value, _ = ExactMaximumLikelihood().loss(fit.energy, None, None, Batch(x), key)
         return -float(value), fit.history[-1]
 
     best, _ = fitted(ExactMaximumLikelihood())
     found, last = fitted(UnbiasedContrastiveDivergence())
     before = -float(ExactMaximumLikelihood().loss(start, None, None, Batch(x), key)[0])
-    assert best - before > 0.8
+    assert best - before > 0.4
     assert best - found < 0.1 * (best - before)
     assert {"meeting_time", "longest_meeting_time", "energy_gap"} <= set(last)
 
