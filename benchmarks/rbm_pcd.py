@@ -35,4 +35,5 @@ ROW = Row(
     "scikit-learn's partial_fit, float64",
     build,
     least=2.0,
+    rounds=5,  # of an epoch each
 )

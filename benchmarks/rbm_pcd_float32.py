@@ -32,4 +32,5 @@ ROW = Row(
     "Persistent CD update, Bernoulli machine 784 × 256, MNIST, batch 128",
     "scikit-learn's fit, float32",
     build,
+    rounds=5,  # of an epoch each
 )
