@@ -68,8 +68,8 @@ class Forgiving(Monitor):
 class GrowthOnly(Monitor):
     """What leaps and stays is not found."""
 
-    def _follow(self, step, name, value):
-        super()._follow(step, name, value)
+    def _follow(self, step, name, value, least):
+        super()._follow(step, name, value, least)
         if name in self.excursions and not isinstance(self.excursions[name], Growing):
             e = self.excursions[name]
             self.excursions[name] = Growing(e.since, e.level, e.values, e.beyond, e.within)
@@ -87,8 +87,8 @@ class Growing(Excursion):
 class WrongSign(Monitor):
     """Takes the gap for E of chains less E of data."""
 
-    def _follow(self, step, name, value):
-        super()._follow(step, name, -value if name == "energy_gap" else value)
+    def _follow(self, step, name, value, least):
+        super()._follow(step, name, -value if name == "energy_gap" else value, least)
 
 
 class BlindToChains(Monitor):
@@ -98,5 +98,12 @@ class BlindToChains(Monitor):
         return None
 
 
-FALSE_ALARMS = [AbsoluteScale, OneStep, NoFloor, FirstLevel, Impatient]
+class WithoutNats(Monitor):
+    """Holds a gap of one nat for an explosion where it was nearly zero before."""
+
+    def _follow(self, step, name, value, least):
+        super()._follow(step, name, value, 0.0)
+
+
+FALSE_ALARMS = [AbsoluteScale, OneStep, NoFloor, FirstLevel, Impatient, WithoutNats]
 MISSES = [AbsoluteScale, NoFinite, Forgiving, GrowthOnly, WrongSign, BlindToChains]

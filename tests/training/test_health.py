@@ -93,7 +93,14 @@ def deepening(rng):
     return {"loss": -depth * noise(rng, STEPS), "gradient_norm": depth * noise(rng, STEPS)}
 
 
-HEALTHY = [falling, cosine, chains, heavy, wild_start, converged, descending, deepening]
+def saddle(rng):
+    """Independent units for 60 steps, the gap next to nothing; then they begin to go together."""
+    t = np.arange(STEPS)
+    gap = 0.02 * rng.standard_normal(STEPS) - 1.2 / (1 + np.exp(-(t - 80) / 5))
+    return {"loss": gap, "energy_gap": gap, "gradient_norm": 0.5 * noise(rng, STEPS)}
+
+
+HEALTHY = [falling, cosine, chains, heavy, wild_start, converged, descending, deepening, saddle]
 
 
 def diverging(quantity, rate, sign=1):
@@ -177,8 +184,10 @@ def watch(monitor, rows, first=0):
 
 
 def scaled(columns, factor):
-    """Return the history of the same fit in other units."""
-    kept = ("acceptance", "chain_age")
+    """Return the history of the same fit in other units of x; energies are in nats."""
+    kept = ["acceptance", "chain_age"]
+    if "energy_gap" in columns:
+        kept += ["energy_gap", "loss"]
     return {name: values if name in kept else values * factor for name, values in columns.items()}
 
 

@@ -2,7 +2,9 @@ r"""What goes wrong with a fit, named: a monitor that reads the metrics in order
 
 It knows metrics by name and judges those that an objective reports: `loss`, `gradient_norm`; of
 chains `energy_gap` (mean E of data less mean E of chains), `score_norm`, `acceptance`,
-`chain_step`, `chain_age`. Nothing is compared with a fixed scale. The *usual level* r of a
+`chain_step`, `chain_age`. Nothing is compared with a fixed scale but the gap, and the loss where
+it is one: they are in nats, and under three nothing is beyond, however small they were (a machine
+that leaves the saddle of independent units has had a gap of nearly zero). The *usual level* r of a
 quantity q is the upper quartile of |q| in the last 100 healthy steps, f the median of its first
 ten, and
 
@@ -55,6 +57,7 @@ START_FACTOR = 1000.0
 GROWING, GROWTH = 15, 1.5
 STAYING, FALL = 40, 3.0
 SHARE = 0.5
+NATS = 3.0  # of a gap: a ratio of densities of 20
 RETURNED = 5
 STILL = 25  # steps without acceptance or movement
 LEAST = 0.01
@@ -180,7 +183,8 @@ class Monitor:
         found = self._non_finite(step, values)
         for name in WATCHED:
             if name in values and found is None:
-                self._follow(step, name, values[name])
+                in_nats = name == "energy_gap" or (name == "loss" and "energy_gap" in values)
+                self._follow(step, name, values[name], NATS if in_nats else 0.0)
         found = found or self._still(step, values) or self._beyond(step, values)
         if found is None and not self.sign:
             self._remember(values)
@@ -217,9 +221,9 @@ class Monitor:
             else (math.inf, math.nan)
         )
 
-    def _follow(self, step: int, name: str, value: float) -> None:
+    def _follow(self, step: int, name: str, value: float, least: float) -> None:
         fence, level = self._fence(name)
-        out = abs(value) > fence
+        out = abs(value) > max(fence, least)
         if out and name not in self.excursions:
             self.excursions[name] = Excursion(step, level)
         if name not in self.excursions:
