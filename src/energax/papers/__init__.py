@@ -125,5 +125,12 @@ STUDIES: dict[str, Study] = {
             cost="cpu: 213 × 320 pixels, 17 settings, three repetitions, some minutes; paper: 427 × 640",
             module="ising_denoising",
         ),
+        Study(
+            name="bars-and-stripes",
+            title="Exact likelihood after CD-1, CD-10, persistent and unbiased CD; bias and noise of each",
+            source="Qiu, Zhang & Wang (2020); Hinton (2002); Tieleman (2008)",
+            cost="cpu: 24 trainings of 1,500 updates with 32 chains, four minutes; paper: 10,000 with 992",
+            module="bars_and_stripes",
+        ),
     ]
 }

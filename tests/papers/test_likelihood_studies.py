@@ -1,0 +1,113 @@
+"""The studies of maximum likelihood by chains run whole, in small; what they rest on holds at any size."""
+
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from energax.energies import BernoulliRBM
+from energax.objectives import (
+    ContrastiveDivergence,
+    ExactMaximumLikelihood,
+    UnbiasedContrastiveDivergence,
+)
+from energax.papers import STUDIES, bars_and_stripes
+from energax.papers.descent import at_best_rate, curvature, descend, log_likelihood
+from energax.samplers import BlockGibbs
+
+
+def studied(name, out):
+    """Run a study in small; return its facts, its files being there and agreeing."""
+    told = []
+    figure = STUDIES[name].run(out, "smoke", told.append)
+    assert told
+    assert figure.stat().st_size > 10_000
+    facts = json.loads((out / "result.json").read_text())
+    assert all(len(row) == len(facts["columns"]) for row in facts["rows"])
+    assert facts["verdict"] in (out / "table.md").read_text()
+    return facts
+
+
+def coupled():
+    """A machine of the 2 × 2 bars and stripes whose chains mix badly."""
+    return BernoulliRBM((4,), 3, scale=2.0, key=jax.random.key(3)), bars_and_stripes.patterns(2)
+
+
+def test_descent_takes_plain_steps_of_the_given_rates():
+    model, x = coupled()
+    gradient = eqx.filter_grad(lambda m: -log_likelihood(m, jnp.asarray(x))[0])
+    settings = {"key": jax.random.key(0), "rate": 0.5, "batch": len(x), "steps": 2, "every": 1}
+    for falling, rates in ((False, (0.5, 0.5)), (True, (0.5, 0.25))):
+        expected = model
+        steps = list(descend(model, ExactMaximumLikelihood(), x, falling=falling, **settings))
+        assert [done for done, _, _ in steps] == [1, 2]
+        for rate, (_, trained, metrics) in zip(rates, steps, strict=True):
+            before = log_likelihood(expected, jnp.asarray(x))[0]
+            move = jax.tree.map(lambda g, r=rate: -r * g, gradient(expected))
+            expected = eqx.apply_updates(expected, move)
+            np.testing.assert_allclose(trained.weights, expected.weights, rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(metrics["log_likelihood"], before, rtol=1e-4)
+
+
+def test_the_curvature_is_the_hessians_largest_eigenvalue_and_bounds_the_rate():
+    start, x = coupled()
+    settings = {"key": jax.random.key(0), "batch": len(x)}
+    ((_, model, _),) = descend(
+        start, ExactMaximumLikelihood(), x, rate=0.5, steps=2_000, every=2_000, **settings
+    )
+    flat, unravel = ravel_pytree(model)
+    hessian = jax.hessian(lambda v: -log_likelihood(unravel(v), jnp.asarray(x))[0])(flat)
+    sharp = float(curvature(model, jnp.asarray(x), 100))
+    assert sharp == pytest.approx(float(jnp.linalg.eigvalsh(hessian)[-1]), rel=1e-3)
+    # Steps along the exact gradient go uphill below 2/λ and are thrown off above it.
+    before = float(log_likelihood(model, jnp.asarray(x))[0])
+    for share, uphill in ((0.8, True), (1.5, False)):
+        pace = {"rate": share * 2 / sharp, "steps": 200, "every": 200}
+        ((_, moved, _),) = descend(model, ExactMaximumLikelihood(), x, **pace, **settings)
+        assert (float(log_likelihood(moved, jnp.asarray(x))[0]) > before) is uphill
+
+
+def test_the_best_rate_is_that_of_the_first_seed_and_nan_is_worst():
+    asked = []
+
+    def train(rate, seed):
+        asked.append((rate, seed))
+        return {0.1: 1.0, 0.3: 2.0, 1.0: float("nan")}[rate] + seed
+
+    rate, found, values = at_best_rate((1.0, 0.1, 0.3), 3, train, lambda t: t)
+    assert (rate, found) == (0.3, [2.0, 3.0, 4.0])
+    assert asked == [(1.0, 0), (0.1, 0), (0.3, 0), (0.3, 1), (0.3, 2)]
+    assert values[0.1] == 1.0
+
+
+def test_bars_and_stripes_are_counted_with_blank_and_full_twice():
+    x = bars_and_stripes.patterns()
+    rows, counts = np.unique(x, axis=0, return_counts=True)
+    assert (len(x), len(rows)) == (32, 30)
+    assert all(rows[counts == 2].sum(1) == [0, 16])
+    images = x.reshape(-1, 4, 4)
+    assert all(np.ptp(i, axis=0).max() == 0 or np.ptp(i, axis=1).max() == 0 for i in images)
+    assert bars_and_stripes.bound(x) == pytest.approx(-(28 * np.log(32) + 4 * np.log(16)) / 32)
+
+
+def test_the_bias_of_a_gradient_is_seen_where_there_is_one_and_only_there():
+    model, x = coupled()
+    batch = np.tile(x, (8, 1))
+    biased = bars_and_stripes.gradient_error(model, ContrastiveDivergence(BlockGibbs()), batch, 400)
+    assert biased["bias"] > 5 * biased["bias error"]
+    unbiased = bars_and_stripes.gradient_error(model, UnbiasedContrastiveDivergence(), batch, 400)
+    assert unbiased["bias"] < 5 * unbiased["bias error"]
+    assert unbiased["noise"] > biased["noise"]
+
+
+def test_the_study_of_bars_and_stripes(tmp_path):
+    facts = studied("bars-and-stripes", tmp_path)
+    assert tuple(facts["results"]) == bars_and_stripes.SIZES["smoke"].names
+    for found in facts["results"].values():
+        assert max(found["log p"]) < facts["bound"]
+    meetings = np.array(facts["results"]["unbiased CD"]["meetings"])
+    assert (meetings >= 1).all()
