@@ -80,6 +80,33 @@ def test_the_best_gaussian_is_that_of_the_samples_moments(key):
     np.testing.assert_allclose(metrics["log_likelihood"], -value)
 
 
+@pytest.mark.parametrize("scale", [0.01, 2.0])
+def test_its_gradient_is_the_slope_of_an_enumeration_in_64_bits(scale):
+    x = np.asarray(jax.random.bernoulli(KEY, 0.4, (50, 12)), np.float64)
+    states = (np.arange(2**6)[:, None] >> np.arange(6) & 1).astype(np.float64)
+
+    def log_likelihood(W, b, c):
+        hidden = states @ c + np.logaddexp(0, b + states @ W.T).sum(1)
+        return np.mean(x @ b + np.logaddexp(0, c + x @ W).sum(1)) - np.logaddexp.reduce(hidden)
+
+    model = random_parameters(BernoulliRBM((12,), 6, key=KEY), scale=scale)
+    rows = jnp.asarray(x, jnp.float32)
+    slopes = [
+        np.asarray(g, np.float64)
+        for g in jax.tree.leaves(gradient(ExactMaximumLikelihood(), model, rows, KEY))
+    ]
+    at = [np.asarray(p, np.float64) for p in (model.weights, model.visible_bias, model.hidden_bias)]
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        u = [rng.standard_normal(p.shape) for p in at]
+        ahead, behind = (
+            log_likelihood(*(p + h * v for p, v in zip(at, u, strict=True))) for h in (1e-5, -1e-5)
+        )
+        expected = -(ahead - behind) / 2e-5
+        found = sum(np.sum(g * v) for g, v in zip(slopes, u, strict=True))
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
 class Forgetful(Sampler):
     """Each step an exact draw of the model, wherever the chain was: CD-∞ in one step."""
 

@@ -15,7 +15,7 @@ from energax.objectives import (
     ExactMaximumLikelihood,
     UnbiasedContrastiveDivergence,
 )
-from energax.papers import STUDIES, bars_and_stripes
+from energax.papers import STUDIES, bars_and_stripes, rbm_digits
 from energax.papers.descent import at_best_rate, curvature, descend, log_likelihood
 from energax.samplers import BlockGibbs
 
@@ -111,3 +111,36 @@ def test_the_study_of_bars_and_stripes(tmp_path):
         assert max(found["log p"]) < facts["bound"]
     meetings = np.array(facts["results"]["unbiased CD"]["meetings"])
     assert (meetings >= 1).all()
+
+
+def test_scikit_learns_weights_are_the_same_energy():
+    from sklearn.neural_network import BernoulliRBM as Theirs
+
+    x = np.random.default_rng(0).integers(0, 2, (60, 9)).astype(np.float32)
+    theirs = Theirs(5, learning_rate=0.5, batch_size=10, n_iter=20, random_state=0).fit(x)
+    ours = BernoulliRBM.from_parameters(
+        theirs.components_.T, theirs.intercept_visible_, theirs.intercept_hidden_
+    )
+    np.testing.assert_allclose(jax.vmap(ours)(x), theirs._free_energy(x), rtol=1e-4)
+
+
+def test_the_study_of_digits(tmp_path):
+    facts = studied("rbm-digits", tmp_path)
+    found = facts["results"]["digits"]
+    assert tuple(found) == rbm_digits.FEW
+    assert all(-30 < v < -15 for r in found.values() for v in r["test"])
+    # As short as this is, the likelihood has risen from that of independent pixels.
+    first, last = (np.mean([c[i][1] for c in found["CD-10"]["curves"]]) for i in (0, -1))
+    assert last > first
+    after = facts["after"]["digits"]
+    assert after["meetings"]["meeting_time"] >= 1
+    assert set(after["to"]) == {"1"}
+
+
+def test_what_is_said_of_going_on_is_what_was_found():
+    found = {"curvature": {"CD-10": 4.0}, "from": -18.0}
+    said = rbm_digits._went_on({**found, "to": {"0.1": -17.9, "1": -20.0}})
+    assert "2/λ = 0.50" in said
+    assert said.endswith("below 2/λ the likelihood rises, above it it falls")
+    said = rbm_digits._went_on({**found, "to": {"0.1": -18.1, "1": -17.0}})
+    assert said.endswith("below 2/λ the likelihood does not always rise, above it it does not always fall")
