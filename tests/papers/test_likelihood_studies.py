@@ -121,7 +121,7 @@ def test_scikit_learns_weights_are_the_same_energy():
     ours = BernoulliRBM.from_parameters(
         theirs.components_.T, theirs.intercept_visible_, theirs.intercept_hidden_
     )
-    np.testing.assert_allclose(jax.vmap(ours)(x), theirs._free_energy(x), rtol=1e-4)
+    np.testing.assert_allclose(jax.vmap(ours)(jnp.asarray(x)), theirs._free_energy(x), rtol=1e-4)
 
 
 def test_the_study_of_digits(tmp_path):
