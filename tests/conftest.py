@@ -11,6 +11,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 import jax
 import pytest
 
+import energax as _energax  # noqa: F401  its compiler settings, before anything is computed
+
 ROOT = Path(__file__).resolve().parents[1]
 FULL = 2_500_000  # kilobytes
 

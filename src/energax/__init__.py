@@ -15,6 +15,9 @@ import importlib
 from typing import Any
 
 from energax._version import __version__
+from energax._xla import keep_sums_right
+
+keep_sums_right()
 
 _MODULES = (
     "checks",
