@@ -1,19 +1,32 @@
 """Objectives broken on purpose, each in one way that has been met in the wild."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from energax.derivatives import probe, score, score_and_product, score_and_trace
 from energax.objectives import (
+    AdversarialContrastiveEstimation,
+    CompositeLikelihood,
+    ConditionalNoiseContrastiveEstimation,
     ContrastiveDivergence,
     DenoisingScoreMatching,
+    Density,
+    MinimumProbabilityFlow,
+    MinimumVelocityLearning,
     MultiscaleDenoisingScoreMatching,
+    NoiseContrastiveEstimation,
     PersistentContrastiveDivergence,
     ScoreMatching,
+    ShiftedNoiseContrastiveEstimation,
     SlicedScoreMatching,
     Smoothed,
 )
 from energax.objectives.denoising import add_noise, squared_norms
+from energax.objectives.noise import draws
+from energax.objectives.noise_contrastive import log_ratio
 
 
 class _Residual(DenoisingScoreMatching):
@@ -164,3 +177,107 @@ def shifted_columns(x, key):
 
 
 MARGINALS = [one_row_for_all, shifted_columns]
+
+
+class UncountedNoise(NoiseContrastiveEstimation):
+    """The log-odds forget that ν noise points come with each datum."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        n = round(self.noise_ratio * len(batch))
+        y = draws(state, key, n, batch.x.shape[1:])
+        on_data = log_ratio(model, nuisance.value, state, 1.0, batch.x)
+        on_noise = log_ratio(model, nuisance.value, state, 1.0, y)
+        of_noise = self.noise_ratio * jnp.mean(jax.nn.softplus(on_noise))
+        return jnp.mean(jax.nn.softplus(-on_data)) + of_noise, {}
+
+
+class NoiseWithoutItsDensity(NoiseContrastiveEstimation):
+    """The noise's log-density is left out of its own half."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        n = round(self.noise_ratio * len(batch))
+        y = draws(state, key, n, batch.x.shape[1:])
+        on_data = log_ratio(model, nuisance.value, state, self.noise_ratio, batch.x)
+        on_noise = -jax.vmap(model)(y) - nuisance.value - jnp.log(self.noise_ratio)
+        of_noise = self.noise_ratio * jnp.mean(jax.nn.softplus(on_noise))
+        return jnp.mean(jax.nn.softplus(-on_data)) + of_noise, {}
+
+
+class SwappedPair(ConditionalNoiseContrastiveEstimation):
+    """The noise is taken for the datum: learns the energy upside down."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        y, _ = add_noise(batch.x, jnp.broadcast_to(self.epsilon, (len(batch),)), key)
+        return 2 * jnp.mean(jax.nn.softplus(jax.vmap(model)(y) - jax.vmap(model)(batch.x))), {}
+
+
+class OneSidedShift(ShiftedNoiseContrastiveEstimation):
+    """The noise's own half of the loss, eq. 26's second term, evaluated at the datum moved twice."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        def one(x, k):
+            v = self.shift * probe(self.distribution, x, k)
+            here, near, far = model(x), model(x + v), model(x + 2 * v)
+            return jax.nn.softplus(here - near) + jax.nn.softplus(near - far)
+
+        return jnp.mean(jax.vmap(one)(batch.x, jax.random.split(key, len(batch)))), {}
+
+
+class WholeDifference(MinimumProbabilityFlow):
+    """exp(E(x) − E(y)): detailed balance wants half the difference."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        return super().loss(_Twice(model), nuisance, state, batch, key)
+
+
+class _Twice(eqx.Module):
+    model: Any
+
+    def __call__(self, x, condition=None):
+        return 2 * self.model(x)
+
+
+class FlipOfSpinsOnBits(CompositeLikelihood):
+    """−x in place of 1 − x."""
+
+    def init(self, model, data, key, rows):
+        return None, jnp.zeros(())
+
+
+class HalfDriftStopped(MinimumVelocityLearning):
+    """Half the drift, held constant."""
+
+    target = Density()
+
+    def pull(self, s):
+        return 0.5 * self.step * jax.lax.stop_gradient(s)
+
+
+class WholeDriftDifferentiated(MinimumVelocityLearning):
+    """All of the drift, differentiated."""
+
+    target = Density()
+
+    def pull(self, s):
+        return self.step * s
+
+
+class UnmixedDensity(AdversarialContrastiveEstimation):
+    """Noise is drawn from the mixture and weighed as if all of it came from the flow."""
+
+    def _noise(self, net, fixed):
+        return _DrawnMixed(super()._noise(net, fixed))
+
+
+class _DrawnMixed(eqx.Module):
+    mixed: Any
+
+    @property
+    def event_shape(self):
+        return self.mixed.event_shape
+
+    def log_prob(self, x):
+        return self.mixed.flow.log_prob(x)
+
+    def sample(self, key, n):
+        return self.mixed.sample(key, n)

@@ -2,11 +2,14 @@
 
 from energax.energies.analytic import Gaussian, GaussianMixture, GeneralizedLogistic, LinearGaussian
 from energax.energies.base import Energy, Normalised
+from energax.energies.bernoulli import IndependentBernoulli
 from energax.energies.bounded import Gamma, TruncatedGaussian
-from energax.energies.composition import Mixture, Sum, Tempered, WithGaussianBase
+from energax.energies.composition import Mixture, Sum, Tempered, WithGaussianBase, WithLogNormalizer
 from energax.energies.copied import CopiedRBM
 from energax.energies.dbm import DeepBoltzmannMachine
 from energax.energies.enumeration import all_bits, enumerate_log_normalizer
+from energax.energies.flow import Flow
+from energax.energies.ica import LinearICA
 from energax.energies.ising import Ising, IsingGraph
 from energax.energies.mixer import PatchMixer, PatchMixerField
 from energax.energies.mlp import MLP, MLPField
@@ -22,14 +25,17 @@ __all__ = [
     "CopiedRBM",
     "DeepBoltzmannMachine",
     "Energy",
+    "Flow",
     "Gamma",
     "Gaussian",
     "GaussianBernoulliRBM",
     "GaussianMixture",
     "GeneralizedLogistic",
+    "IndependentBernoulli",
     "Ising",
     "IsingGraph",
     "LinearGaussian",
+    "LinearICA",
     "MLPField",
     "Mixture",
     "Multigrid",
@@ -43,6 +49,7 @@ __all__ = [
     "Tempered",
     "TruncatedGaussian",
     "WithGaussianBase",
+    "WithLogNormalizer",
     "all_bits",
     "enumerate_log_normalizer",
 ]

@@ -4,6 +4,7 @@ r"""Energies made of energies.
     Mixture            E(x) = −log Σ_k w_k exp(−E_k(x))         the sum of the unnormalised densities
     Tempered           E(x) / T                                 p^{1/T}
     WithGaussianBase   E(x) + Σ_i [(x_i−μ_i)² / (2β_i²)]        p ∝ exp(−E) N(μ, diag β²)
+    WithLogNormalizer  E(x), and a number that log Z is held to be
 
 `WithGaussianBase` makes any network integrable: Grathwohl et al. (2020), "Learning the Stein
 discrepancy …", eq. 15 and 17, with learnable μ and log β.
@@ -22,7 +23,7 @@ from energax.derivatives import evaluate
 from energax.energies.base import Energy
 from energax.typing import Array, ArrayLike, Condition, Event, Float, Scalar
 
-__all__ = ["Mixture", "Sum", "Tempered", "WithGaussianBase"]
+__all__ = ["Mixture", "Sum", "Tempered", "WithGaussianBase", "WithLogNormalizer"]
 
 
 def _shared_shape(owner: str, energies: Sequence[Energy]) -> tuple[int, ...]:
@@ -149,3 +150,41 @@ class WithGaussianBase(Energy):
         """Return E(x) with the base's energy added."""
         z = (x - self.mean) * jnp.exp(-self.log_scale)
         return evaluate(self.energy, x, condition) + 0.5 * jnp.sum(z**2)
+
+
+class WithLogNormalizer(Energy):
+    """E(x) with its log Z, as learned or estimated elsewhere: log p(x) = −E(x) − log Z.
+
+    Parameters
+    ----------
+    energy
+        Any energy.
+    log_z
+        log Z = log ∫ exp(−E(x)) dx, in nats. A constant beside the energy: training moves the
+        energy and leaves it behind.
+    """
+
+    energy: Energy
+    log_z: Scalar
+
+    def __init__(self, energy: Energy, log_z: ArrayLike):
+        self.energy = energy
+        self.log_z = jnp.asarray(log_z, jnp.float32)
+        check(self.log_z.shape == (), "WithLogNormalizer", "log_z", "one number", f"shape {self.log_z.shape}")
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one event."""
+        return self.energy.event_shape
+
+    def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
+        """Return E(x)."""
+        return evaluate(self.energy, x, condition)
+
+    def log_normalizer(self) -> Scalar:
+        """Return the log Z it was given."""
+        return self.log_z
+
+    def log_prob(self, x: Event, condition: Condition | None = None) -> Scalar:
+        """Return −E(x) − log Z, in nats."""
+        return -self(x, condition) - self.log_z

@@ -21,7 +21,7 @@ import jax
 from energax.objectives.targets import Target
 from energax.typing import Condition, Events, Key, Metrics, Model, Scalar
 
-__all__ = ["Batch", "Chains", "Objective", "Player"]
+__all__ = ["Batch", "Chains", "LogNormalizer", "Objective", "Player"]
 
 
 class Batch(eqx.Module):
@@ -46,6 +46,12 @@ class Chains(eqx.Module):
     """A marker: the leading axis of `value` counts chains and is sharded like the batch."""
 
     value: Any
+
+
+class LogNormalizer(eqx.Module):
+    """A nuisance that stands for log Z: learned beside the energy, in nats."""
+
+    value: Scalar
 
 
 class Player(eqx.Module):

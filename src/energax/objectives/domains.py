@@ -32,13 +32,12 @@ from jax.core import Tracer
 from energax.checks import check, check_number
 from energax.derivatives import TRACE_CHUNK, evaluate, jacobian_diagonal, score
 from energax.objectives.base import Batch, Objective
+from energax.objectives.flips import flipped_energies
 from energax.objectives.requirements import require_binary, require_smooth, require_within
 from energax.objectives.targets import Density
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
 __all__ = ["BoxScoreMatching", "NonNegativeScoreMatching", "RatioMatching"]
-
-FLIP_CHUNK = 64  # flips evaluated at a time
 
 
 class _WeightedScoreMatching(Objective):
@@ -138,16 +137,7 @@ class RatioMatching(Objective):
         """Return the mean over the batch."""
 
         def one(x, c):
-            here, bits = evaluate(model, x, c), x.ravel()
-
-            def flipped(i):
-                return evaluate(model, bits.at[i].set(1 - bits[i]).reshape(x.shape), c)
-
-            coordinates = jnp.arange(bits.size)
-            if bits.size <= FLIP_CHUNK:
-                energies = jax.vmap(flipped)(coordinates)
-            else:
-                energies = jax.lax.map(jax.checkpoint(flipped), coordinates, batch_size=FLIP_CHUNK)
-            return jnp.sum(jax.nn.sigmoid(here - energies) ** 2)
+            here = evaluate(model, x, c)
+            return jnp.sum(jax.nn.sigmoid(here - flipped_energies(model, x, c, 1.0)) ** 2)
 
         return jnp.mean(jax.vmap(one)(batch.x, batch.condition)), {}

@@ -7,6 +7,9 @@ r"""Holds an objective to the target it declares.
     minimum      On draws of N(0, I) in d = 4 within E = ½a‖x‖², Newton's method from far away
                  must land on the a that the target says, with positive curvature.
 
+A log Z that is learned beside the model (`objectives.LogNormalizer`) is put where it belongs, and the
+gradient in it must vanish too; along the family of the second check it follows the model.
+
 Other data than the mixture (a density on a box, bits, a handful of points) may be given, for
 objectives that live there; then the second check is within a·E*, E* being the optimum, and must
 land on a = 1. A noise-conditional objective is perturbed with directions that change with the
@@ -27,7 +30,7 @@ import numpy as np
 
 from energax.derivatives import Score, evaluate, score
 from energax.energies import Gaussian, GaussianMixture, Smoothings
-from energax.objectives import Batch, Chains, Objective
+from energax.objectives import Batch, Chains, LogNormalizer, Objective
 from energax.testing.statistics import assert_mean, critical_value
 from energax.typing import Array, Condition, Event, Float, Key, Model
 
@@ -37,6 +40,8 @@ ROWS = 128  # of a batch; also the number of levels of a ladder that takes one p
 GROUPS = 128  # independent values in each comparison
 BATCHES = 32  # minibatches averaged into one value
 MOVES = 8  # the same where chains move before each, which costs many times more
+REACH = 10.0  # of the plane, beyond which the mixture and its powers used here have no mass to speak of
+SIZE = 4  # coordinates of the isotropic Gaussian
 ROUNDING = 1e-5  # of a gradient whose terms are of size one
 
 
@@ -54,6 +59,10 @@ class _Perturbed(eqx.Module):
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Array:
         return evaluate(self.base, x, condition) + self.theta @ _directions(x)
+
+    def log_normalizer(self) -> Array:
+        """Return log Z at θ = 0, the only place where gradients are taken."""
+        return self.base.log_normalizer()
 
 
 class _PerturbedField(eqx.Module):
@@ -97,6 +106,13 @@ class _Scaled(eqx.Module):
     def __call__(self, x: Event, condition: Condition | None = None) -> Array:
         return self.a * evaluate(self.base, x, condition)
 
+    def log_normalizer(self) -> Array:
+        """Return log ∫ exp(−aE*) over the plane, by the trapezoidal rule."""
+        axis = jnp.linspace(-REACH, REACH, 161)
+        points = jnp.stack(jnp.meshgrid(axis, axis), -1).reshape(-1, 2)
+        cell = 2 * jnp.log(axis[1] - axis[0])
+        return jax.nn.logsumexp(-jax.vmap(self)(points)) + cell
+
 
 class _IsotropicField(eqx.Module):
     """s(x) = −a x."""
@@ -108,12 +124,15 @@ class _IsotropicField(eqx.Module):
 
 
 class _Isotropic(eqx.Module):
-    """E(x) = ½ a ‖x‖²."""
+    """E(x) = ½ a ‖x‖² in d = SIZE."""
 
     a: Array
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Array:
         return 0.5 * self.a * jnp.sum(x**2)
+
+    def log_normalizer(self) -> Array:
+        return 0.5 * SIZE * jnp.log(2 * jnp.pi / self.a)
 
 
 def check_objective(
@@ -143,8 +162,7 @@ def check_objective(
     _check_contract(objective, truth, source, contract_key)
     _check_stationary(objective, truth, source, as_field, mixture_key, refreshes)
     if data is None and not isinstance(truth, Smoothings):
-        d = 4
-        gaussian = Gaussian(jnp.zeros(d), jnp.eye(d))
+        gaussian = Gaussian(jnp.zeros(SIZE), jnp.eye(SIZE))
         wanted = float(objective.target.isotropic_precision())
         family: Any = _isotropic_field if as_field else _Isotropic
         _check_minimum(objective, family, wanted, gaussian, gaussian_key, refreshes)
@@ -197,10 +215,15 @@ def _gradients(
         return nuisance, jax.lax.scan(renew, state, jax.random.split(later, refreshes))[0]
 
     def gradient(nuisance, state, data, k):
-        def loss(values):
-            return objective.loss(eqx.tree_at(wrt, model, values), nuisance, state, data, k)[0]
+        learns = isinstance(nuisance, LogNormalizer)
 
-        return jax.grad(loss)(wrt(model))
+        def loss(values, shift):
+            here = eqx.tree_at(wrt, model, values)
+            beside = LogNormalizer(here.log_normalizer() + shift) if learns else nuisance
+            return objective.loss(here, beside, state, data, k)[0]
+
+        slope, in_log_z = jax.grad(loss, (0, 1))(wrt(model), 0.0)
+        return jnp.append(slope, in_log_z) if learns and slope.ndim else slope
 
     nuisance, shared = settled(init_key)
 

@@ -28,8 +28,9 @@ from jax.sharding import Mesh
 from energax.checks import check, check_array, check_choice
 from energax.config import FitConfig
 from energax.data import Transform
+from energax.energies import WithLogNormalizer
 from energax.loops import compiles_loop
-from energax.objectives import Batch, Objective
+from energax.objectives import Batch, LogNormalizer, Objective
 from energax.training.checkpoint import Checkpoints
 from energax.training.health import Diagnosis, Monitor
 from energax.training.log import MetricsLog
@@ -57,7 +58,7 @@ class Fit:
     last
         The model with its last parameters.
     nuisance
-        What was learned beside the model.
+        What was learned beside the model (its average, as for `energy`).
     state
         The whole state, as checkpointed.
     history
@@ -80,6 +81,20 @@ class Fit:
     config: FitConfig
     status: str
     loop: str
+
+    @property
+    def density(self) -> WithLogNormalizer:
+        """The energy with the log Z that was learned beside it: `density.log_prob(x)` in nats.
+
+        Raises
+        ------
+        InputError
+            If the objective learns no log Z.
+        """
+        learned = isinstance(self.nuisance, LogNormalizer)
+        wanted = "one that learns log Z, such as NoiseContrastiveEstimation"
+        check(learned, "Fit.density", "the objective", wanted, "one that does not")
+        return WithLogNormalizer(self.energy, self.nuisance.value)
 
     @property
     def rollbacks(self) -> list[dict[str, Any]]:
@@ -379,7 +394,8 @@ class _Loop:
         """Return the held-out loss of the averaged model: whole batches, the same draws each time."""
         if self.held_out is None:
             return {}
-        model, learned = self.energy(), (self.state.nuisance, self.state.state)
+        model, nuisance = self.learned()
+        learned = nuisance, self.state.state
         size, n = self.config.batch_size, len(self.held_out)
         losses = []
         for b in range(-(-n // size)):
@@ -389,14 +405,15 @@ class _Loop:
             losses.append(validate(model, self.objective, self.mesh, self.preprocessing, learned, batch, key))
         return {"validation_loss": float(np.mean([np.asarray(loss) for loss in losses]))}
 
-    def energy(self) -> Model:
+    def learned(self) -> tuple[Model, Any]:
         return averaged(self.state, self.static, self.config)
 
     def result(self, records: list[dict[str, Any]]) -> Fit:
+        energy, nuisance = self.learned()
         return Fit(
-            energy=self.energy(),
+            energy=energy,
             last=eqx.combine(self.state.model, self.static),
-            nuisance=self.state.nuisance,
+            nuisance=nuisance,
             state=self.state,
             history=list(records),
             config=self.config,

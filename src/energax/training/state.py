@@ -27,7 +27,7 @@ class FitState(eqx.Module):
     nuisance
         What is learned by descent on the same loss, beside the model.
     average
-        Exponential average of the model's parameters, uncorrected; None without one.
+        Exponential average of the parameters of (model, nuisance), uncorrected; None without one.
     opt
         State of the optimiser.
     state
@@ -61,12 +61,12 @@ def start(model: Model, objective: Objective, data: Batch, config: FitConfig, ke
     init_key, step_key = jax.random.split(key)
     nuisance, state = objective.init(model, data, init_key, config.batch_size)
     arrays = eqx.filter(model, eqx.is_array)
-    parameters = eqx.filter(model, eqx.is_inexact_array)
+    parameters = eqx.filter((model, nuisance), eqx.is_inexact_array)
     return FitState(
         model=arrays,
         nuisance=nuisance,
         average=jax.tree.map(jnp.zeros_like, parameters) if config.ema else None,
-        opt=optimiser(config).init((parameters, eqx.filter(nuisance, eqx.is_inexact_array))),
+        opt=optimiser(config).init(parameters),
         state=state,
         tunables={
             name: jnp.asarray(value, jnp.float32)
@@ -79,20 +79,21 @@ def start(model: Model, objective: Objective, data: Batch, config: FitConfig, ke
     )
 
 
-def averaged(state: FitState, static: Model, config: FitConfig) -> Model:
-    """Return the model with its averaged parameters, their start at zero corrected.
+def averaged(state: FitState, static: Model, config: FitConfig) -> tuple[Model, Any]:
+    """Return the model and the nuisance with averaged parameters, their start at zero corrected.
 
-    After t steps of decay β the average of a constant is 1 − βᵗ of it, so it is divided by
-    that; before the first step, and without an average, it is the model itself.
+    Both by one average: a log Z belongs to the energy it was learned with. After t steps of
+    decay β the average of a constant is 1 − βᵗ of it, so it is divided by that; before the first
+    step, and without an average, they are the model and the nuisance themselves.
     """
-    model = eqx.combine(state.model, static)
+    learned = eqx.combine(state.model, static), state.nuisance
     if state.average is None:
-        return model
+        return learned
     mass = 1 - jnp.asarray(config.ema) ** state.step
     fresh = state.step == 0
     parameters = jax.tree.map(
         lambda a, p: jnp.where(fresh, p, a / jnp.where(fresh, 1.0, mass)),
         state.average,
-        eqx.filter(model, eqx.is_inexact_array),
+        eqx.filter(learned, eqx.is_inexact_array),
     )
-    return eqx.combine(parameters, model)
+    return eqx.combine(parameters, learned)

@@ -102,7 +102,8 @@ def _descend(
     model, nuisance = eqx.apply_updates(learned, jax.tree.map(lambda u: -learning_rate * u, descent))
     average = state.average
     if average is not None:
-        average = optax.incremental_update(eqx.filter(model, eqx.is_inexact_array), average, 1 - config.ema)
+        now = eqx.filter((model, nuisance), eqx.is_inexact_array)
+        average = optax.incremental_update(now, average, 1 - config.ema)
     arrays = eqx.filter(model, eqx.is_array)
     return FitState(
         model=arrays,

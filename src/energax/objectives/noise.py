@@ -1,0 +1,126 @@
+r"""The noise that data are told apart from: what a distribution must offer, and two fitted ones.
+
+Noise-contrastive methods draw y ~ q and evaluate log q at data and at noise. Any object with
+`log_prob(x)` of one event and `sample` will do: one of `energies` with exact draws
+(`sample(key, n)`), a flow of flowjax or a distribution of numpyro (`sample(key, (n,))`).
+
+Fitted to data x of d coordinates,
+
+    gaussian     N(x̄, S), S the covariance of the rows       diagonal    N(x̄, diag S)
+    bernoulli    independent bits with the means of the data, drawn towards ½ by one row
+
+Gutmann & Hyvärinen (2012) ask of q that it can be drawn and evaluated, that its support holds the
+data's, and that it lies as near to the data as it can. Song & Kingma (2021), §5.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from energax.checks import check, check_choice
+from energax.energies import Gaussian, IndependentBernoulli
+from energax.typing import Array, Events, Float, Key
+
+__all__ = ["FITTED", "check_noise", "draws", "fit_noise", "log_density", "require_support"]
+
+FITTED = ("auto", "gaussian", "diagonal", "bernoulli")
+FULL_TO = 256  # coordinates: a larger covariance is estimated badly and costs more than the energy
+NARROWEST = 1e-3  # of a correlation matrix's mean eigenvalue; narrower directions are widened to it
+WANTED = "a distribution with log_prob(x) and sample(key, n), or one of " + ", ".join(map(repr, FITTED))
+
+
+def draws(noise: Any, key: Key, n: int, event_shape: tuple[int, ...]) -> Array:
+    """Return n independent draws, shape (n, *event_shape)."""
+    named = list(inspect.signature(noise.sample).parameters)
+    y = noise.sample(key, (n,) if "sample_shape" in named else n)
+    return jnp.asarray(y, jnp.float32).reshape(n, *event_shape)
+
+
+def log_density(noise: Any, x: Array) -> Float[Array, " n"]:
+    """Return log q of each row, in nats."""
+    shape = _event_shape(noise)
+    rows = x if shape is None else x.reshape(x.shape[0], *shape)
+    return jax.vmap(noise.log_prob)(rows)
+
+
+def check_noise(owner: str, noise: Any) -> Any:
+    """Return `noise` if it is a known name or can be drawn and evaluated."""
+    if isinstance(noise, str):
+        return check_choice(owner, "noise", noise, FITTED)
+    missing = [name for name in ("log_prob", "sample") if not callable(getattr(noise, name, None))]
+    got = f"a {type(noise).__name__} without {' and '.join(missing)}"
+    check(not missing, owner, "noise", WANTED, got)
+    return noise
+
+
+def fit_noise(owner: str, kind: str, x: Events) -> Any:
+    """Return the noise of that kind fitted to rows of data.
+
+    "auto" is `bernoulli` for zeros and ones, else `gaussian` for up to 256 coordinates and ten
+    rows each, else `diagonal`.
+
+    Raises
+    ------
+    InputError
+        If a column is constant (its density cannot be told from noise), or bits are not bits.
+    """
+    check(isinstance(x, jax.Array | np.ndarray), owner, "x", "one array", f"a {type(x).__name__}")
+    known = None if isinstance(x, Tracer) else np.asarray(x)
+    rows = jnp.asarray(x).reshape(x.shape[0], -1)
+    n, d = rows.shape
+    bits = known is not None and bool(np.all((known == 0) | (known == 1)))
+    if kind == "auto":
+        full = d <= FULL_TO and n >= 10 * d
+        kind = "bernoulli" if bits else "gaussian" if full else "diagonal"
+    if kind == "bernoulli":
+        check(bits or known is None, owner, "x", "zeros and ones for noise='bernoulli'", "other numbers")
+        ones = (rows.sum(0) + 0.5) / (n + 1)
+        return IndependentBernoulli((jnp.log(ones) - jnp.log1p(-ones)).reshape(x.shape[1:]))
+    scale = rows.std(0)
+    if known is not None:
+        flat = np.flatnonzero(known.reshape(n, -1).min(0) == known.reshape(n, -1).max(0))
+        some = ", ".join(map(str, flat[:5])) + (", …" if len(flat) > 5 else "")
+        allowed = "free of constant columns, which have no density: leave them out, or add noise to them"
+        check(flat.size == 0, owner, "x", allowed, f"{flat.size} of {d} columns constant ({some})")
+    if kind == "diagonal":
+        return Gaussian(rows.mean(0), jnp.diag(scale**2))
+    correlation = jnp.atleast_2d(jnp.corrcoef(rows.T))
+    values, axes = jnp.linalg.eigh(correlation)
+    narrow = values < NARROWEST
+    if known is not None and bool(narrow.any()):
+        warnings.warn(
+            f"{owner}: the data have next to no variance along {int(narrow.sum())} of {d} directions; the "
+            "fitted Gaussian noise was widened there, and data so thin have hardly a density.",
+            stacklevel=2,
+        )
+    widened = (axes * jnp.maximum(values, NARROWEST)) @ axes.T
+    return Gaussian(rows.mean(0), widened * scale * scale[:, None])
+
+
+def require_support(owner: str, noise: Any, x: Array) -> None:
+    """Refuse noise whose density is zero, or not a number, at some of the data."""
+    if isinstance(x, Tracer):
+        return
+    values = log_density(noise, jnp.asarray(x))
+    if isinstance(values, Tracer):
+        return
+    missed = float(np.mean(~np.isfinite(np.asarray(values))))
+    allowed = "with a density above zero at every row of data"
+    check(missed == 0, owner, "noise", allowed, f"one that misses {missed:.2%} of the rows")
+
+
+def _event_shape(noise: Any) -> tuple[int, ...] | None:
+    """Return the shape of an event as the distribution says: `event_shape`, or flowjax's `shape`."""
+    for name in ("event_shape", "shape"):
+        shape = getattr(noise, name, None)
+        if isinstance(shape, tuple) and math.prod(shape) > 0:
+            return shape
+    return None
