@@ -1,7 +1,5 @@
 """The studies of maximum likelihood by chains run whole, in small; what they rest on holds at any size."""
 
-import json
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,21 +13,11 @@ from energax.objectives import (
     ExactMaximumLikelihood,
     UnbiasedContrastiveDivergence,
 )
-from energax.papers import STUDIES, bars_and_stripes, rbm_digits
+from energax.papers import bars_and_stripes, rbm_digits
 from energax.papers.descent import at_best_rate, curvature, descend, log_likelihood
 from energax.samplers import BlockGibbs
 
-
-def studied(name, out):
-    """Run a study in small; return its facts, its files being there and agreeing."""
-    told = []
-    figure = STUDIES[name].run(out, "smoke", told.append)
-    assert told
-    assert figure.stat().st_size > 10_000
-    facts = json.loads((out / "result.json").read_text())
-    assert all(len(row) == len(facts["columns"]) for row in facts["rows"])
-    assert facts["verdict"] in (out / "table.md").read_text()
-    return facts
+from .studied import studied
 
 
 def coupled():
