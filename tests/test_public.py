@@ -66,12 +66,24 @@ def test_options_are_the_constructors_arguments():
         options.MeanFieldOptions: ex.objectives.MeanFieldContrastiveDivergence,
         options.UnbiasedOptions: ex.objectives.UnbiasedContrastiveDivergence,
         options.ExactOptions: ex.objectives.ExactMaximumLikelihood,
+        options.ContrastOptions: ex.objectives.NoiseContrastiveEstimation,
+        options.BregmanOptions: ex.objectives.BregmanNoiseContrastiveEstimation,
+        options.ConditionalContrastOptions: ex.objectives.ConditionalNoiseContrastiveEstimation,
+        options.ShiftedContrastOptions: ex.objectives.ShiftedNoiseContrastiveEstimation,
+        options.FlowContrastOptions: ex.objectives.FlowContrastiveEstimation,
+        options.AdversarialContrastOptions: ex.objectives.AdversarialContrastiveEstimation,
+        options.ProbabilityFlowOptions: ex.objectives.MinimumProbabilityFlow,
+        options.CompositeOptions: ex.objectives.CompositeLikelihood,
+        options.VelocityOptions: ex.objectives.MinimumVelocityLearning,
+        options.ICAOptions: ex.energies.LinearICA.from_data,
     }
     # Two numbers stand for the sampler, and two for the buffer of improved contrastive divergence.
     built = {"chain", "step_size", "size", "restart"}
     assert set(pairs) == {*options.ENERGIES.values(), *options.OBJECTIVES.values()}
     for chosen, made in pairs.items():
-        arguments = inspect.signature(made).parameters
+        arguments = dict(inspect.signature(made).parameters)
+        if issubclass(chosen, options.FlowContrastOptions):  # with those of the flow it is given
+            arguments |= inspect.signature(ex.energies.Flow.coupling).parameters
         for name, value in vars(chosen()).items():
             if issubclass(chosen, options.ChainOptions) and name in built - set(arguments):
                 continue

@@ -13,13 +13,20 @@ __all__ = [
     "ENERGIES",
     "MACHINES",
     "OBJECTIVES",
+    "AdversarialContrastOptions",
     "BernoulliRBMOptions",
     "BoxOptions",
+    "BregmanOptions",
     "ChainOptions",
+    "CompositeOptions",
+    "ConditionalContrastOptions",
+    "ContrastOptions",
     "ContrastiveDivergenceOptions",
     "DSMOptions",
     "ExactOptions",
+    "FlowContrastOptions",
     "GaussianRBMOptions",
+    "ICAOptions",
     "ImprovedOptions",
     "IsingOptions",
     "MDSMOptions",
@@ -31,13 +38,17 @@ __all__ = [
     "PatchMixerFieldOptions",
     "PatchMixerOptions",
     "PersistentOptions",
+    "ProbabilityFlowOptions",
     "RatioOptions",
     "ReplayOptions",
     "ResNetOptions",
     "ScoreMatchingOptions",
+    "ShiftedContrastOptions",
     "ShortRunOptions",
     "SlicedOptions",
     "UnbiasedOptions",
+    "VelocityOptions",
+    "of_bits",
 ]
 
 
@@ -277,6 +288,92 @@ class ExactOptions:
     """`objectives.ExactMaximumLikelihood` has none."""
 
 
+@dataclass(frozen=True)
+class ContrastOptions:
+    """Options of `objectives.NoiseContrastiveEstimation`; "auto" noise is chosen from the data."""
+
+    noise: Literal["auto", "gaussian", "diagonal", "bernoulli"] = "auto"
+    noise_ratio: float = 5.0
+    log_normalizer: Literal["learned", "fixed"] = "learned"
+
+
+@dataclass(frozen=True)
+class BregmanOptions(ContrastOptions):
+    """Options of `objectives.BregmanNoiseContrastiveEstimation`."""
+
+    divergence: Literal["logistic", "importance", "squared", "exponential"] = "logistic"
+
+
+@dataclass(frozen=True)
+class ConditionalContrastOptions:
+    """Options of `objectives.ConditionalNoiseContrastiveEstimation`; an epsilon of null is looked for."""
+
+    epsilon: float | None = None
+    noise_points: int = 5
+    kernel: Literal["gaussian", "flips"] = "gaussian"
+
+
+@dataclass(frozen=True)
+class ShiftedContrastOptions:
+    """Options of `objectives.ShiftedNoiseContrastiveEstimation`."""
+
+    shift: float = 0.3
+    distribution: Literal["gaussian", "rademacher", "sphere"] = "gaussian"
+
+
+@dataclass(frozen=True)
+class FlowContrastOptions:
+    """Options of `objectives.FlowContrastiveEstimation` and of its flow, `energies.Flow.coupling`."""
+
+    layers: int = 5
+    width: int = 64
+    kind: Literal["spline", "affine"] = "spline"
+    flow_learning_rate: float = 1e-3
+    threshold: float = 0.6
+    flow_steps: int = 5
+    warmup: int = 500
+
+
+@dataclass(frozen=True)
+class AdversarialContrastOptions(FlowContrastOptions):
+    """Options of `objectives.AdversarialContrastiveEstimation`."""
+
+    noise: Literal["auto", "gaussian", "diagonal"] = "auto"
+    share: float = 0.5
+
+
+@dataclass(frozen=True)
+class ProbabilityFlowOptions:
+    """Options of `objectives.MinimumProbabilityFlow`."""
+
+    moves: Literal["flips", "gaussian"] = "flips"
+    epsilon: float = 0.3
+    all_flip: bool = False
+
+
+@dataclass(frozen=True)
+class VelocityOptions:
+    """Options of `objectives.MinimumVelocityLearning`."""
+
+    step: float = 1e-3
+    drift: Literal["half", "stopped"] = "half"
+    control_variate: bool = True
+
+
+@dataclass(frozen=True)
+class CompositeOptions:
+    """Options of `objectives.CompositeLikelihood`."""
+
+    block: int = 1
+
+
+@dataclass(frozen=True)
+class ICAOptions:
+    """Options of `energies.LinearICA`."""
+
+    source: Literal["logistic", "laplace"] = "logistic"
+
+
 ENERGIES: dict[str, type] = {
     "mlp": MLPOptions,
     "mixer": PatchMixerOptions,
@@ -286,6 +383,7 @@ ENERGIES: dict[str, type] = {
     "bernoulli-rbm": BernoulliRBMOptions,
     "gaussian-rbm": GaussianRBMOptions,
     "ising": IsingOptions,
+    "ica": ICAOptions,
 }
 OBJECTIVES: dict[str, type] = {
     "multiscale": MDSMOptions,
@@ -304,7 +402,26 @@ OBJECTIVES: dict[str, type] = {
     "mean-field-cd": MeanFieldOptions,
     "unbiased-cd": UnbiasedOptions,
     "exact-likelihood": ExactOptions,
+    "nce": ContrastOptions,
+    "bregman-nce": BregmanOptions,
+    "conditional-nce": ConditionalContrastOptions,
+    "shifted-nce": ShiftedContrastOptions,
+    "flow-contrastive": FlowContrastOptions,
+    "adversarial-contrastive": AdversarialContrastOptions,
+    "probability-flow": ProbabilityFlowOptions,
+    "composite-likelihood": CompositeOptions,
+    "minimum-velocity": VelocityOptions,
 }
 
 MACHINES: dict[str, str | None] = {"bernoulli-rbm": "bits", "gaussian-rbm": None, "ising": "spins"}
 """Energies that can be drawn block by block, and the states they live on (None: the reals)."""
+
+
+def of_bits(objective: str, options: object) -> bool:
+    """Whether an objective with these options is about bits, whatever the energy."""
+    return (
+        objective in ("ratio", "composite-likelihood")
+        or getattr(options, "moves", None) == "flips"
+        or getattr(options, "kernel", None) == "flips"
+        or getattr(options, "noise", None) == "bernoulli"
+    )

@@ -2,9 +2,11 @@
 
 import re
 
+import jax
 import numpy as np
 import pytest
 
+from energax import energies
 from energax.cli import main
 from energax.options import OBJECTIVES
 
@@ -13,7 +15,14 @@ from .conftest import TINY
 QUICK = ["--steps", "6", "--batch-size", "32", *TINY]
 
 
-OF_BITS = ("ratio", "exact-likelihood", "mean-field-cd", "unbiased-cd")
+OF_BITS = (
+    "ratio",
+    "probability-flow",
+    "composite-likelihood",
+    "exact-likelihood",
+    "mean-field-cd",
+    "unbiased-cd",
+)
 WITHOUT_NETWORK = [
     word
     for flag, setting in zip(TINY[::2], TINY[1::2], strict=True)
@@ -21,6 +30,11 @@ WITHOUT_NETWORK = [
     for word in (flag, setting)
 ]
 MACHINE = ["--energy", "bernoulli-rbm", *QUICK[:4], "--set", "energy.hidden=4", *WITHOUT_NETWORK]
+
+
+SMALL_FLOW = ("objective.layers=2", "objective.width=8", "objective.kind=affine", "objective.warmup=2")
+SET_FLOW = [word for setting in SMALL_FLOW for word in ("--set", setting)]
+FLOW = {"flow-contrastive": SET_FLOW, "adversarial-contrastive": SET_FLOW}
 
 
 def rows(kind):
@@ -33,6 +47,8 @@ def rows(kind):
         "non-negative": rng.gamma(2.0, size=(80, 3)),
         "box": rng.uniform(size=(80, 3)),
         "ratio": rng.integers(0, 2, (80, 3)),
+        "probability-flow": rng.integers(0, 2, (80, 3)),
+        "composite-likelihood": rng.integers(0, 2, (80, 3)),
         "noise-conditional": rng.standard_normal((80, 3)),
         "exact-likelihood": rng.integers(0, 2, (80, 3)),
         "mean-field-cd": rng.integers(0, 2, (80, 3)),
@@ -53,7 +69,8 @@ def test_each_objective_trains_and_samples(objective, energax, here):
         "flatten",
         "--out",
         "run",
-        *(MACHINE if objective in OF_BITS[1:] else QUICK),
+        *(MACHINE if objective in OF_BITS[3:] else QUICK),
+        *FLOW.get(objective, ()),
     )
     assert status == 0, err
     assert re.search(rf"^objective +{objective}$", out, re.MULTILINE)
@@ -165,10 +182,86 @@ def test_a_run_that_is_not_told_the_noise_has_one_sampler_and_no_likelihood(ener
     assert "objective noise-conditional); got 'reverse-diffusion' for multiscale." in err
     status, _, err = energax("score", table_run, table_file, "--likelihood")
     assert status == 2
-    assert "--likelihood must be asked of a run of the objective noise-conditional" in err
+    assert "--likelihood must be asked of a run whose log Z is known: of noise-conditional, nce" in err
     status, _, err = energax("score", table_run, table_file, "--probes", "3")
     assert status == 2
     assert "--probes must be given together with --likelihood; got 3" in err
+
+
+def test_an_energy_told_from_noise_has_likelihoods(energax, table_file, here):
+    words = ["train", str(table_file), "--objective", "nce", "--out", "run", *QUICK]
+    status, out, err = energax(*words)
+    assert status == 0, err
+    # Chosen from the data, and told; so is log Z, and it is kept.
+    assert re.search(r"^objective.noise +gaussian$", out, re.MULTILINE)
+    said = re.search(r"log Z (-?[\d.]+) ± ([\d.e-]+), from telling held-out rows from noise", out)
+    status, out, _ = energax("info", "run")
+    assert f"log Z       {said.group(1)} ± {said.group(2)}" in re.sub("  +", "       ", out)
+    status, out, err = energax("score", "run", table_file, "--likelihood")
+    assert status == 0, err
+    likelihoods = np.array([line.split(",") for line in out.split()[1:]], float)
+    _, out, _ = energax("score", "run", table_file)
+    energies = np.array(out.split(), float)
+    np.testing.assert_allclose(likelihoods[:, 0], -energies - float(said.group(1)), atol=2e-3)
+    np.testing.assert_allclose(likelihoods[:, 2], float(said.group(2)), rtol=0.06)
+    status, _, err = energax("score", "run", table_file, "--likelihood", "--probes", "4")
+    assert status == 2
+    assert "--probes must be left out: there is no trace to estimate; got 4" in err
+
+
+def test_independent_sources_are_found_by_exact_likelihood(energax, here):
+    truth = energies.LinearICA(np.array([[1.5, -0.4], [0.6, 0.9]]))
+    x = np.asarray(truth.sample(jax.random.key(0), 4000))
+    np.save(here / "mixed.npy", x)
+    words = ["train", "mixed.npy", "--energy", "ica", "--objective", "exact-likelihood", "--steps", "300"]
+    status, _, err = energax(*words, "--learning-rate", "0.03", "--out", "run", *WITHOUT_NETWORK)
+    assert status == 0, err
+    status, out, err = energax("score", "run", "mixed.npy", "--likelihood")
+    assert status == 0, err
+    found = np.array([line.split(",") for line in out.split()[1:]], float)[:, 0]
+    exact = np.asarray(jax.vmap(truth.log_prob)(x))
+    assert abs(found.mean() - exact.mean()) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "--objective probability-flow --preprocess flatten",
+            "--preprocess must be one that gives zeros and ones",
+        ),
+        (
+            "--objective nce --energy mlp-field",
+            "--energy must be an energy (mlp, mixer or resnet) for the objective nce",
+        ),
+        (
+            "--objective nce --set objective.noise_ratio=0",
+            "noise_ratio must be a finite number above 0; got 0.0",
+        ),
+        (
+            "--objective nce --set objective.noise=bernoulli --preprocess flatten",
+            "--preprocess must be one that gives zeros and ones",
+        ),
+    ],
+)
+def test_what_contrast_cannot_do_is_refused(words, said, energax, here):
+    np.save(here / "rows.npy", rows("nce"))
+    status, _, err = energax("train", "rows.npy", "--out", "run", *words.split())
+    assert status == 2
+    assert said in err
+    assert not (here / "run").exists()
+
+
+def test_constant_columns_are_refused(energax, here):
+    x = rows("nce")
+    x[:, 1] = 2.0
+    np.save(here / "rows.npy", x)
+    status, _, err = energax(
+        "train", "rows.npy", "--objective", "nce", "--preprocess", "flatten", "--out", "run", *QUICK
+    )
+    assert status == 2
+    assert "free of constant columns" in err
+    assert "got 1 of 3 columns constant (1)" in err
 
 
 def test_likelihoods_are_in_the_units_of_the_table(energax, told_run, table_file, here):

@@ -145,81 +145,85 @@ def test_density_needs_an_objective_that_learns_log_z(key):
         _ = found.density
 
 
-class TestNoise:
-    def test_fitted_noise_has_the_datas_moments(self, key):
-        x = truths()["gaussian"][0].sample(key, 4000)
-        full, diagonal = (fit_noise("test", kind, x) for kind in ("gaussian", "diagonal"))
-        np.testing.assert_allclose(
-            full.scale_tril @ full.scale_tril.T, jnp.cov(x.T, ddof=0), rtol=0.02, atol=0.02
-        )
-        np.testing.assert_allclose(jnp.diag(diagonal.scale_tril) ** 2, x.var(0), rtol=1e-3)
-        np.testing.assert_allclose(full.mean, x.mean(0), atol=1e-5)
-        bits = fit_noise("test", "auto", ROWS)
-        np.testing.assert_allclose(jax.nn.sigmoid(bits.logits), (ROWS.sum(0) + 0.5) / 65, rtol=1e-5)
-        assert isinstance(fit_noise("test", "auto", x), ex.energies.Gaussian)
-
-    def test_events_of_any_shape(self, key):
-        x = jax.random.normal(key, (64, 3, 2)) * jnp.arange(1.0, 7).reshape(3, 2)
-        noise = fit_noise("test", "diagonal", x)
-        y = draws(noise, key, 50, (3, 2))
-        assert y.shape == (50, 3, 2)
-        flat = jax.scipy.stats.norm.logpdf(y.reshape(50, 6), noise.mean, x.reshape(64, 6).std(0)).sum(1)
-        np.testing.assert_allclose(log_density(noise, y), flat, rtol=1e-4)
-
-    def test_distributions_of_flowjax_are_taken_as_they_are(self, key):
-        from flowjax.distributions import Normal
-
-        x = jax.random.normal(key, (256, 2))
-        objective = NoiseContrastiveEstimation(Normal(jnp.zeros(2), 2.0), 1.0)
-        _, state = objective.init(skewed_mixture(), Batch(x), key, 64)
-        assert state is None
-        y = draws(objective.noise, key, 4096, (2,))
-        assert_mean(jnp.square(y).reshape(64, 64, 2).mean((1, 2)), 4.0, "variance of flowjax's draws")
-        expected = jax.scipy.stats.norm.logpdf(x, 0.0, 2.0).sum(1)
-        np.testing.assert_allclose(log_density(objective.noise, x), expected, rtol=1e-5)
-
-    def test_constant_columns_are_refused(self, key):
-        x = jax.random.normal(key, (100, 4)).at[:, 2].set(1.0)
-        with pytest.raises(
-            ex.InputError, match=r"free of constant columns.*got 1 of 4 columns constant \(2\)"
-        ):
-            NoiseContrastiveEstimation().init(skewed_mixture(), Batch(x), key, 10)
-
-    def test_thin_data_get_widened_noise_and_a_word(self, key):
-        z = jax.random.normal(key, (1000, 2))
-        x = jnp.concatenate([z, z @ jnp.array([[1.0], [2.0]])], 1)
-        with pytest.warns(UserWarning, match="next to no variance along 1 of 3 directions"):
-            noise = fit_noise("NoiseContrastiveEstimation", "gaussian", x)
-        assert bool(jnp.isfinite(log_density(noise, x)).all())
-
-    def test_noise_that_misses_data_is_refused_with_its_share(self, key):
-        from flowjax.distributions import Uniform
-
-        x = jnp.linspace(-1, 3, 400)[:, None].repeat(2, 1)
-        with pytest.raises(
-            ex.InputError, match=r"noise must be with a density above zero.*misses 75.00% of the rows"
-        ):
-            NoiseContrastiveEstimation(Uniform(-jnp.ones(2), jnp.zeros(2))).init(
-                skewed_mixture(), Batch(x), key, 10
-            )
-
-    @pytest.mark.parametrize(
-        ("arguments", "sentence"),
-        [
-            (
-                {"noise": object()},
-                r"noise must be a distribution with log_prob.*got a object without log_prob and sample",
-            ),
-            ({"noise": "gausian"}, r"noise must be one of .*did you mean 'gaussian'"),
-            ({"noise_ratio": 0}, r"noise_ratio must be a finite number above 0; got 0"),
-            ({"noise_ratio": -1.0}, r"noise_ratio must be a finite number above 0; got -1.0"),
-            ({"log_normalizer": "free"}, r"log_normalizer must be one of 'learned', 'fixed'"),
-        ],
+def test_fitted_noise_has_the_datas_moments(key):
+    x = truths()["gaussian"][0].sample(key, 4000)
+    full, diagonal = (fit_noise("test", kind, x) for kind in ("gaussian", "diagonal"))
+    np.testing.assert_allclose(
+        full.scale_tril @ full.scale_tril.T, jnp.cov(x.T, ddof=0), rtol=0.02, atol=0.02
     )
-    def test_bad_arguments_are_refused_in_one_sentence(self, arguments, sentence):
-        with pytest.raises(ex.InputError, match=f"^NoiseContrastiveEstimation: {sentence}"):
-            NoiseContrastiveEstimation(**arguments)
+    np.testing.assert_allclose(jnp.diag(diagonal.scale_tril) ** 2, x.var(0), rtol=1e-3)
+    np.testing.assert_allclose(full.mean, x.mean(0), atol=1e-5)
+    bits = fit_noise("test", "auto", ROWS)
+    np.testing.assert_allclose(jax.nn.sigmoid(bits.logits), (ROWS.sum(0) + 0.5) / 65, rtol=1e-5)
+    assert isinstance(fit_noise("test", "auto", x), ex.energies.Gaussian)
 
-    def test_conditions_are_refused(self, key):
-        with pytest.raises(ex.InputError, match="condition must be None: log Z would change with it"):
-            NoiseContrastiveEstimation().init(skewed_mixture(), Batch(MIXED, jnp.ones(512)), key, 10)
+
+def test_events_of_any_shape(key):
+    x = jax.random.normal(key, (64, 3, 2)) * jnp.arange(1.0, 7).reshape(3, 2)
+    noise = fit_noise("test", "diagonal", x)
+    y = draws(noise, key, 50, (3, 2))
+    assert y.shape == (50, 3, 2)
+    flat = jax.scipy.stats.norm.logpdf(y.reshape(50, 6), noise.mean, x.reshape(64, 6).std(0)).sum(1)
+    np.testing.assert_allclose(log_density(noise, y), flat, rtol=1e-4)
+
+
+def test_distributions_of_flowjax_are_taken_as_they_are(key):
+    from flowjax.distributions import Normal
+
+    x = jax.random.normal(key, (256, 2))
+    objective = NoiseContrastiveEstimation(Normal(jnp.zeros(2), 2.0), 1.0)
+    _, state = objective.init(skewed_mixture(), Batch(x), key, 64)
+    assert state is None
+    y = draws(objective.noise, key, 4096, (2,))
+    assert_mean(jnp.square(y).reshape(64, 64, 2).mean((1, 2)), 4.0, "variance of flowjax's draws")
+    expected = jax.scipy.stats.norm.logpdf(x, 0.0, 2.0).sum(1)
+    np.testing.assert_allclose(log_density(objective.noise, x), expected, rtol=1e-5)
+
+
+def test_constant_columns_are_refused(key):
+    x = jax.random.normal(key, (100, 4)).at[:, 2].set(1.0)
+    with pytest.raises(ex.InputError, match=r"free of constant columns.*got 1 of 4 columns constant \(2\)"):
+        NoiseContrastiveEstimation().init(skewed_mixture(), Batch(x), key, 10)
+
+
+def test_thin_data_get_widened_noise_and_a_word(key):
+    z = jax.random.normal(key, (1000, 2))
+    x = jnp.concatenate([z, z @ jnp.array([[1.0], [2.0]])], 1)
+    with pytest.warns(UserWarning, match="next to no variance along 1 of 3 directions"):
+        noise = fit_noise("NoiseContrastiveEstimation", "gaussian", x)
+    assert bool(jnp.isfinite(log_density(noise, x)).all())
+
+
+def test_noise_that_misses_data_is_refused_with_its_share(key):
+    from flowjax.distributions import Uniform
+
+    x = jnp.linspace(-1, 3, 400)[:, None].repeat(2, 1)
+    with pytest.raises(
+        ex.InputError, match=r"noise must be with a density above zero.*misses 75.00% of the rows"
+    ):
+        NoiseContrastiveEstimation(Uniform(-jnp.ones(2), jnp.zeros(2))).init(
+            skewed_mixture(), Batch(x), key, 10
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            {"noise": object()},
+            r"noise must be a distribution with log_prob.*got a object without log_prob and sample",
+        ),
+        ({"noise": "gausian"}, r"noise must be one of .*did you mean 'gaussian'"),
+        ({"noise_ratio": 0}, r"noise_ratio must be a finite number above 0; got 0"),
+        ({"noise_ratio": -1.0}, r"noise_ratio must be a finite number above 0; got -1.0"),
+        ({"log_normalizer": "free"}, r"log_normalizer must be one of 'learned', 'fixed'"),
+    ],
+)
+def test_bad_arguments_are_refused_in_one_sentence(arguments, sentence):
+    with pytest.raises(ex.InputError, match=f"^NoiseContrastiveEstimation: {sentence}"):
+        NoiseContrastiveEstimation(**arguments)
+
+
+def test_conditions_are_refused(key):
+    with pytest.raises(ex.InputError, match="condition must be None: log Z would change with it"):
+        NoiseContrastiveEstimation().init(skewed_mixture(), Batch(MIXED, jnp.ones(512)), key, 10)

@@ -122,23 +122,36 @@ def train(
         non-negative, box   the density of data in [0, ∞) or within [low, high]
         ratio               the probabilities of bits
 
-    or maximum likelihood by Markov chains (block Gibbs for Boltzmann machines, else Langevin;
-    objective.chain, .steps and .step_size say which, how long and how large)
+    or maximum likelihood by Markov chains (block Gibbs for Boltzmann machines, else
+    Langevin; objective.chain, .steps and .step_size say which, how long, how large)
 
-        contrastive-divergence  chains start at the data: quick, and blind far from them
+        contrastive-divergence  chains start at the data: quick, blind far off
         persistent-cd       chains go on from step to step: Boltzmann machines
         replay-buffer       a large buffer of chains, some started anew: networks
         short-run           chains start at noise: a generator of samples
         improved-cd         also through the last step of the chains
-        unbiased-cd         coupled chains that run until they meet: machines of bits
+        unbiased-cd         coupled chains, run until they meet: bits
         mean-field-cd       means in place of draws, no noise: machines of bits
         exact-likelihood    log Z by enumeration: small machines, narrow grids
+
+    or contrast, without chains; the first four learn log Z (score --likelihood)
+
+        nce                 told from noise fitted to the data: tables
+        bregman-nce         the same by another objective.divergence
+        flow-contrastive    told from a flow that learns to be taken for the data
+        adversarial-contrastive  from fitted noise and such a flow, mixed
+        conditional-nce     told from moved (objective.kernel=flips: flipped) data
+        shifted-nce         told from data shifted both ways: sliced, no derivative
+        minimum-velocity    score matching by one short step, no second derivative
+        probability-flow    how fast bits leave the data by flips
+        composite-likelihood  each block of bits given the rest: pseudo-likelihood
 
     For example:
 
         energax train digits --out runs/digits
         energax train table.csv --steps 2000 --learning-rate 5e-4
         energax train two-moons --objective score-matching
+        energax train table.csv --objective nce
         energax train digits --objective noise-conditional --energy mlp-field
         energax train digits --set energy.width=256 --set sampler.hold=300 --dry-run
         energax train images/ --energy resnet --preprocess unit,pad:2,flip
@@ -163,7 +176,8 @@ def train(
     energy
         mlp (anything), mixer (images, fast on a CPU), resnet (images, on a GPU); mlp-field and
         mixer-field are scores that need not be a gradient; bernoulli-rbm (bits), gaussian-rbm
-        (reals) and ising (spins on a grid) are Boltzmann machines. [default: the preset's]
+        (reals) and ising (spins on a grid) are Boltzmann machines; ica
+        (independent sources, mixed linearly) knows its log Z. [default: the preset's]
     steps
         Updates in all. [default: the preset's]
     batch_size
@@ -418,7 +432,9 @@ def score(
     A noise-conditional model, of energies or a field, also has the constant: with --likelihood
     the rows are log p(x), higher being likelier, with the bits per dimension −log₂ p(x)/d and,
     where the trace is estimated, the standard error of log p(x). The density is that of the data
-    plus the smallest noise of the ladder, and of a density bits may be negative.
+    plus the smallest noise of the ladder, and of a density bits may be negative. So does an energy
+    told from noise (nce, bregman-nce, flow-contrastive, adversarial-contrastive), whose log Z was
+    estimated when it was trained: the standard error is that of log Z, shared by all rows.
 
     For example:
 
@@ -431,7 +447,7 @@ def score(
     file
         Rows in the data's own units, as for `energax denoise`.
     likelihood
-        Log-likelihoods by the probability flow: slower, and normalised.
+        Normalised log-likelihoods; of a noise-conditional model by the probability flow, slower.
     probes
         Random directions that estimate the trace of each row, at least 2; 0 takes it exactly.
         [default: 0 up to 32 columns, else 4]

@@ -16,7 +16,7 @@ from energax.checks import check
 from energax.config import RunConfig, replace
 from energax.data import Dataset, Pipeline, Reshape, preprocessing
 from energax.derivatives import Score
-from energax.options import MACHINES, OBJECTIVES, ChainOptions
+from energax.options import MACHINES, ChainOptions, FlowContrastOptions, of_bits
 from energax.samplers.pools import Normal, Replay
 from energax.tasks import way
 from energax.tasks.way import chain
@@ -33,6 +33,7 @@ ENERGY_CLASSES = {
     "bernoulli-rbm": energies.BernoulliRBM,
     "gaussian-rbm": energies.GaussianBernoulliRBM,
     "ising": energies.Ising,
+    "ica": energies.LinearICA,
 }
 OBJECTIVE_CLASSES = {
     "multiscale": objectives.MultiscaleDenoisingScoreMatching,
@@ -51,10 +52,28 @@ OBJECTIVE_CLASSES = {
     "mean-field-cd": objectives.MeanFieldContrastiveDivergence,
     "unbiased-cd": objectives.UnbiasedContrastiveDivergence,
     "exact-likelihood": objectives.ExactMaximumLikelihood,
+    "nce": objectives.NoiseContrastiveEstimation,
+    "bregman-nce": objectives.BregmanNoiseContrastiveEstimation,
+    "conditional-nce": objectives.ConditionalNoiseContrastiveEstimation,
+    "shifted-nce": objectives.ShiftedNoiseContrastiveEstimation,
+    "flow-contrastive": objectives.FlowContrastiveEstimation,
+    "adversarial-contrastive": objectives.AdversarialContrastiveEstimation,
+    "probability-flow": objectives.MinimumProbabilityFlow,
+    "composite-likelihood": objectives.CompositeLikelihood,
+    "minimum-velocity": objectives.MinimumVelocityLearning,
 }
-NEED_AN_ENERGY = ("ratio", *(name for name, made in OBJECTIVES.items() if issubclass(made, ChainOptions)))
+FIELDS_DO = (
+    "multiscale",
+    "denoising",
+    "noise-conditional",
+    "score-matching",
+    "sliced",
+    "non-negative",
+    "box",
+)
 IMAGES_ONLY = ("mixer", "resnet", "mixer-field")
 FIELDS = ("mlp-field", "mixer-field")
+FLOW = 1  # of the seed's keys: where a flow's first weights come from
 CONDITIONED = ("mlp", "mixer", "mlp-field", "mixer-field")
 
 
@@ -101,7 +120,8 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
     energy_key, fit_key = jax.random.split(jax.random.key(config.seed))
     seen = np.asarray(jax.jit(jax.vmap(pipeline.forward))(dataset.train[:1000]))
     center = float(seen.mean())
-    config = _with_ladder(config, seen)
+    config = _with_ladder(_with_noise(config, seen), seen)
+    _check_bits(config, seen)
     energy = _model(config, shape, seen, energy_key)
     objective = _objective(config, seen)
 
@@ -115,7 +135,8 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
 
 def _pipeline(config: RunConfig, dataset: Dataset) -> tuple[Pipeline, tuple[int, ...]]:
     """Return the pipeline and the shape of an event behind it, laid out as the energy needs it."""
-    pipeline = preprocessing(dataset, config.preprocess, states=MACHINES.get(config.energy))
+    bits = "bits" if of_bits(config.objective, config.objective_options) else None
+    pipeline = preprocessing(dataset, config.preprocess, states=MACHINES.get(config.energy, bits))
     event = jax.ShapeDtypeStruct(dataset.event_shape, np.float32)
     shape = jax.eval_shape(pipeline.forward, event).shape
     if config.energy in IMAGES_ONLY and len(shape) != 3:
@@ -159,6 +180,22 @@ def _with_ladder(config: RunConfig, seen: np.ndarray) -> RunConfig:
     return replace(config, chosen)
 
 
+def _with_noise(config: RunConfig, seen: np.ndarray) -> RunConfig:
+    """Return the configuration with the kind of noise that was left to the data filled in."""
+    if getattr(config.objective_options, "noise", None) != "auto":
+        return config
+    return replace(config, {"objective.noise": objectives.noise_kind(seen)})
+
+
+def _check_bits(config: RunConfig, seen: np.ndarray) -> None:
+    """Refuse other data than bits where flips are the moves and the energy is a network's."""
+    if config.energy in MACHINES or not of_bits(config.objective, config.objective_options):
+        return
+    other = seen[(seen != 0) & (seen != 1)]
+    wanted = f"one that gives zeros and ones for the objective {config.objective} (binarise)"
+    check(other.size == 0, "train", "--preprocess", wanted, f"entries {other[:1]}" if other.size else "")
+
+
 def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Array) -> Any:
     """Return the model with its initial weights, as the objective needs it."""
     options = dataclasses.asdict(config.energy_options)
@@ -171,6 +208,15 @@ def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Arr
         if config.energy == "ising":
             return made(shape, **options)
         return made.from_data(seen, **options, key=key)
+    if config.energy == "ica":
+        check(
+            len(shape) == 1,
+            "train",
+            "--preprocess",
+            "one that gives rows of numbers (flatten)",
+            f"events {shape}",
+        )
+        return made.from_data(seen, **options, key=key)
     told = config.objective == "noise-conditional"
     if told:
         allowed = f"one that takes a condition, {', '.join(CONDITIONED)}, for a noise-conditional objective"
@@ -178,7 +224,7 @@ def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Arr
         options["condition_size"] = energies.NOISE_FEATURES
     if config.energy in FIELDS:
         allowed = f"an energy (mlp, mixer or resnet) for the objective {config.objective}"
-        check(config.objective not in NEED_AN_ENERGY, "train", "--energy", allowed, config.energy)
+        check(config.objective in FIELDS_DO, "train", "--energy", allowed, config.energy)
     network = made(shape, **options, key=key)
     model = Score(network) if config.energy in FIELDS else network
     if not told:
@@ -198,6 +244,10 @@ def _objective(config: RunConfig, seen: np.ndarray) -> Any:
             options["noise"] = Normal(seen.shape[1:], mean, scale)
         if config.objective == "improved-cd":
             options["pool"] = Replay(options.pop("size"), options.pop("restart"))
+    if isinstance(config.objective_options, FlowContrastOptions):
+        described = {name: options.pop(name) for name in ("layers", "width", "kind")}
+        size, key = math.prod(seen.shape[1:]), jax.random.fold_in(jax.random.key(config.seed), FLOW)
+        options["flow"] = energies.Flow.coupling(size, key=key, **described)
     return made(**options)
 
 

@@ -45,6 +45,7 @@ def info(path: Path) -> int:
         "steps": f"{steps:,} of {config.fit.steps:,}, batches of {config.fit.batch_size}, "
         f"learning rate {config.fit.learning_rate:g}",
         "losses": ", ".join(losses) or "none yet",
+        **_log_z(run),
         **_health(records, facts),
         "time": f"started {facts.get('started')}, trained for {facts.get('seconds', 0):.0f} s",
         "with": ", ".join(f"{name} {value}" for name, value in environment.items()),
@@ -53,6 +54,12 @@ def info(path: Path) -> int:
     }
     print_table(("", ""), list(lines.items()))
     return 0
+
+
+def _log_z(run: RunFolder) -> dict[str, str]:
+    """Return log Z as it was estimated after the training, if it was."""
+    found = run.facts.get("log_normalizer")
+    return {"log Z": f"{found['value']:.4f} ± {found['standard_error']:.2g}"} if found else {}
 
 
 def _health(records: Sequence[dict[str, Any]], facts: dict[str, Any]) -> dict[str, str]:

@@ -28,6 +28,7 @@ __all__ = ["resume_run", "train_run"]
 
 DIVERGED = 3
 VALIDATION_ROWS = 1000
+LOG_Z_ROWS = 5000
 
 
 def train_run(
@@ -133,9 +134,10 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
             tensorboard=tensorboard,
         )
         steps = int(done.state.step)
-        _save(run, parts, done.energy, steps)
+        log_z = _log_normalizer(parts, done)
+        _save(run, parts, done.energy, steps, log_z)
         status = done.status
-        run.add_facts(loop=done.loop)
+        run.add_facts(loop=done.loop, **({} if log_z is None else {"log_normalizer": log_z}))
     except DivergenceError as error:
         status = "diverged"
         raise Stopped(f"error: {error}{_diverged(run, parts, error)}", DIVERGED) from None
@@ -164,6 +166,9 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
         back = ", ".join(f"{r['diagnosis']} at step {r['at']:,}" for r in done.rollbacks)
         print(f"rolled back {len(done.rollbacks)} of at most {config.fit.rollbacks} times: {back}")
     print(f"{steps:,} steps in {seconds:.0f} s: {', '.join(losses)}")
+    if log_z is not None:
+        value, error = log_z["value"], log_z["standard_error"]
+        print(f"log Z {value:.4f} ± {error:.2g}, from telling held-out rows from noise")
     print(f"next: energax sample {run.path}")
     return 0
 
@@ -204,7 +209,27 @@ def _diverged(run: RunFolder, parts: Any, error: DivergenceError) -> str:
     return f" The last healthy model, of step {steps:,}, is {run.model}."
 
 
-def _save(run: RunFolder, parts: Any, energy: Any, steps: int) -> None:
+def _log_normalizer(parts: Any, done: Any) -> dict[str, float] | None:
+    """Return log Z of the energy that was learned against noise, with its standard error; None of others.
+
+    From rows that were not trained on: the log Z learned beside the energy is as close to its own
+    training rows as the energy is.
+    """
+    if not hasattr(parts.objective, "noise_in"):
+        return None
+    import jax
+    import numpy as np
+
+    from energax.objectives import classification_log_normalizer
+
+    rows = np.asarray(jax.jit(jax.vmap(parts.pipeline.forward))(parts.dataset.test[:LOG_Z_ROWS]))
+    noise = parts.objective.noise_in(done.state.state)
+    key = jax.random.fold_in(parts.key, len(rows))
+    found = classification_log_normalizer(done.energy, rows, noise, key=key)
+    return found._asdict()
+
+
+def _save(run: RunFolder, parts: Any, energy: Any, steps: int, log_z: dict[str, float] | None = None) -> None:
     from energax.training.modelfile import save
 
     about = {
@@ -214,6 +239,7 @@ def _save(run: RunFolder, parts: Any, energy: Any, steps: int) -> None:
         "reach": parts.reach,
         "data": _data_facts(parts.dataset),
         "environment": _environment(),
+        "log_normalizer": log_z,
     }
     save(run.model, energy, preprocessing=parts.pipeline, about=about)
 

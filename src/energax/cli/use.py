@@ -173,9 +173,29 @@ class Trained:
         return int(np.prod(self.event))
 
     def log_likelihood(self, x: np.ndarray, *, probes: int | None, seed: int) -> tasks.Likelihood:
-        """Return log p(x) in the data's own units, of data plus the smallest noise of the ladder."""
-        allowed = "asked of a run of the objective noise-conditional (energies of others are not normalised)"
-        check(self.way.told, self.command, "--likelihood", allowed, self.config.objective)
+        """Return log p(x) in the data's own units.
+
+        Of a noise-conditional run, that of data plus the smallest noise of the ladder; of an energy
+        whose log Z was learned, −E − log Z, with the standard error of log Z; of one that
+        knows its own (ica), exactly.
+        """
+        known = self.about.get("log_normalizer")
+        exact = hasattr(self.energy, "log_prob")
+        allowed = (
+            "asked of a run whose log Z is known: of noise-conditional, nce, bregman-nce, flow-contrastive, "
+            "adversarial-contrastive, or of the energy ica"
+        )
+        normal = self.way.told or known is not None or exact
+        check(
+            normal, self.command, "--likelihood", allowed, f"{self.config.objective} ({self.config.energy})"
+        )
+        if not self.way.told:
+            check(probes is None, self.command, "--probes", "left out: there is no trace to estimate", probes)
+            if exact:
+                log_z, error = float(self.energy.log_normalizer()), None
+            else:
+                log_z, error = known["value"], np.full(len(x), known["standard_error"])
+            return tasks.Likelihood(-self.score(x) - log_z, error)
         assert self.way.sigmas is not None
         size = int(np.prod(self.energy.event_shape))
         allowed = "a run without pad for --likelihood, whose frame has a density of its own"

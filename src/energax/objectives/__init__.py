@@ -28,6 +28,7 @@ from energax.objectives.mean_field import MeanFieldContrastiveDivergence
 from energax.objectives.minimum_velocity import MinimumVelocityLearning
 from energax.objectives.multigrid import MultigridContrastiveDivergence
 from energax.objectives.multiscale import MultiscaleDenoisingScoreMatching
+from energax.objectives.noise import noise_kind
 from energax.objectives.noise_conditional import NoiseConditionalScoreMatching, noise_ladder, noise_step
 from energax.objectives.noise_contrastive import (
     BregmanNoiseContrastiveEstimation,
@@ -82,6 +83,7 @@ __all__ = [
     "Target",
     "UnbiasedContrastiveDivergence",
     "classification_log_normalizer",
+    "noise_kind",
     "noise_ladder",
     "noise_step",
 ]

@@ -55,7 +55,7 @@ class ConditionalNoiseContrastiveEstimation(Objective):
     ----------
     epsilon
         ε > 0: standard deviation of the moves, in the units the model sees, or the chance of a
-        flip. "auto" looks for it as the paper does: from half the data's standard deviation, 1.2
+        flip. If None, it is looked for as the paper does: from half the data's standard deviation, 1.2
         times larger while the loss at the first model is above 0.9 of 2 log 2 (pairs too close to
         be told apart), half as large while it is below 0.5 of it (told apart with no model).
         It stays below two standard deviations, where a network that has learned nothing would
@@ -70,14 +70,13 @@ class ConditionalNoiseContrastiveEstimation(Objective):
     noise_points: int = eqx.field(static=True)
     kernel: str = eqx.field(static=True)
 
-    def __init__(self, epsilon: float | str = "auto", noise_points: int = 5, kernel: str = "gaussian"):
+    def __init__(self, epsilon: float | None = None, noise_points: int = 5, kernel: str = "gaussian"):
         owner = "ConditionalNoiseContrastiveEstimation"
         self.kernel = check_choice(owner, "kernel", kernel, KERNELS)
         most = 0.5 if kernel == "flips" else None
-        known = epsilon != "auto"
-        self.epsilon = (
-            jnp.asarray(check_number(owner, "epsilon", epsilon, above=0, at_most=most)) if known else None
-        )
+        if epsilon is not None:
+            epsilon = check_number(owner, "epsilon", epsilon, above=0, at_most=most)
+        self.epsilon = None if epsilon is None else jnp.asarray(epsilon)
         self.noise_points = check_integer(owner, "noise_points", noise_points, at_least=1)
 
     @property

@@ -99,6 +99,10 @@ class FlowContrastiveEstimation(Objective):
         """Return the flow in the state of a fit: `objective.learned_flow(fit.state.state)`."""
         return eqx.combine(state.player.net, self.flow)
 
+    def noise_in(self, state: Any) -> Any:
+        """Return the noise as a fit left it, `objective.noise_in(fit.state.state)`."""
+        return self._noise(state.player.net, state.fixed)
+
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return (c, the flow after its warm-up); refuse data of another size."""
         owner = type(self).__name__

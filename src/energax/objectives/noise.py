@@ -29,7 +29,7 @@ from energax.checks import check, check_choice
 from energax.energies import Gaussian, IndependentBernoulli
 from energax.typing import Array, Events, Float, Key
 
-__all__ = ["FITTED", "check_noise", "draws", "fit_noise", "log_density", "require_support"]
+__all__ = ["FITTED", "check_noise", "draws", "fit_noise", "log_density", "noise_kind", "require_support"]
 
 FITTED = ("auto", "gaussian", "diagonal", "bernoulli")
 FULL_TO = 256  # coordinates: a larger covariance is estimated badly and costs more than the energy
@@ -76,12 +76,10 @@ def fit_noise(owner: str, kind: str, x: Events) -> Any:
     known = None if isinstance(x, Tracer) else np.asarray(x)
     rows = jnp.asarray(x).reshape(x.shape[0], -1)
     n, d = rows.shape
-    bits = known is not None and bool(np.all((known == 0) | (known == 1)))
-    if kind == "auto":
-        full = d <= FULL_TO and n >= 10 * d
-        kind = "bernoulli" if bits else "gaussian" if full else "diagonal"
+    kind = noise_kind(x) if kind == "auto" else kind
     if kind == "bernoulli":
-        check(bits or known is None, owner, "x", "zeros and ones for noise='bernoulli'", "other numbers")
+        bits = known is None or _are_bits(known)
+        check(bits, owner, "x", "zeros and ones for noise='bernoulli'", "other numbers")
         ones = (rows.sum(0) + 0.5) / (n + 1)
         return IndependentBernoulli((jnp.log(ones) - jnp.log1p(-ones)).reshape(x.shape[1:]))
     scale = rows.std(0)
@@ -103,6 +101,18 @@ def fit_noise(owner: str, kind: str, x: Events) -> Any:
         )
     widened = (axes * jnp.maximum(values, NARROWEST)) @ axes.T
     return Gaussian(rows.mean(0), widened * scale * scale[:, None])
+
+
+def noise_kind(x: Array | np.ndarray) -> str:
+    """Return the kind of noise that "auto" is for these rows."""
+    if not isinstance(x, Tracer) and _are_bits(np.asarray(x)):
+        return "bernoulli"
+    n, d = x.shape[0], math.prod(x.shape[1:])
+    return "gaussian" if d <= FULL_TO and n >= 10 * d else "diagonal"
+
+
+def _are_bits(x: np.ndarray) -> bool:
+    return bool(np.all((x == 0) | (x == 1)))
 
 
 def require_support(owner: str, noise: Any, x: Array) -> None:

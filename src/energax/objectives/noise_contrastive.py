@@ -119,9 +119,13 @@ class BregmanNoiseContrastiveEstimation(Objective):
             return None, fitted
         return LogNormalizer(importance_log_normalizer(model, noise, data.x.shape[1:], key)), fitted
 
+    def noise_in(self, state: Any) -> Any:
+        """Return the noise of a fit, `objective.noise_in(fit.state.state)`: given, or fitted."""
+        return self.noise if state is None else state
+
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:
         """Return the mean over the batch and its noise."""
-        noise = self.noise if state is None else state
+        noise = self.noise_in(state)
         n = len(batch)
         count = max(1, round(self.noise_ratio * n))
         y = draws(noise, key, count, batch.x.shape[1:])

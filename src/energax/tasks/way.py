@@ -6,7 +6,7 @@ r"""How a trained model is to be used: its dynamics, and what it knows of noise.
     noise-conditional    annealed over noise levels (lecture, alg. 1)    any of the ladder, told
     score-matching …     Langevin at T = 1                               none
     non-negative, box    reflected Langevin at T = 1                     none
-    ratio                Gibbs sampling of bits                          none
+    ratio, of flips …    Gibbs sampling of bits                          none
     by Markov chains     the training's own dynamics at T = 1            none
     … a Boltzmann machine  block Gibbs, whatever the objective           none
 
@@ -28,7 +28,7 @@ import numpy as np
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.config import RunConfig
 from energax.derivatives import Score
-from energax.options import MACHINES, ChainOptions
+from energax.options import MACHINES, ChainOptions, of_bits
 from energax.samplers import (
     HMC,
     MALA,
@@ -176,7 +176,7 @@ def way(
         return Way(chain(config, steps), s.noise_max, None)
     if config.energy in MACHINES:
         return Way(BlockGibbs(total), s.noise_max, None)
-    if config.objective == "ratio":
+    if of_bits(config.objective, options):
         return Way(BitGibbs(total), s.noise_max, None)
     langevin = Langevin.mdsm(s.epsilon, constant)
     if config.objective == "non-negative":
