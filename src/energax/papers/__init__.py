@@ -146,5 +146,19 @@ STUDIES: dict[str, Study] = {
             cost="cpu: 37 trainings on 10,000 rows, five minutes; paper: 145 on 60,000",
             module="gb_rbm",
         ),
+        Study(
+            name="cnce-models",
+            title="Errors of conditional NCE, NCE and maximum likelihood on three models as data grow",
+            source="Ceylan & Gutmann (2018), §4",
+            cost="cpu: 20 ground truths of three models, N to 5,000, four minutes; paper: 100, N to 20,000",
+            module="cnce_models",
+        ),
+        Study(
+            name="dbm-mnist",
+            title="A deep Boltzmann machine of MNIST: exact likelihood when small, what pretraining is worth, samples",
+            source="Salakhutdinov & Hinton (2009)",
+            cost="cpu: 16 small trainings, four of 784-200-100, four minutes; paper: 784-500-1000",
+            module="dbm_mnist",
+        ),
     ]
 }
