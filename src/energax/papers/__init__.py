@@ -155,10 +155,17 @@ STUDIES: dict[str, Study] = {
         ),
         Study(
             name="dbm-mnist",
-            title="A deep Boltzmann machine of MNIST: exact likelihood when small, what pretraining is worth, samples",
+            title="A deep Boltzmann machine of MNIST: exact when small, what pretraining is worth, samples",
             source="Salakhutdinov & Hinton (2009)",
             cost="cpu: 16 small trainings, four of 784-200-100, four minutes; paper: 784-500-1000",
             module="dbm_mnist",
+        ),
+        Study(
+            name="ml-speed",
+            title="A step of MDSM against maximum likelihood's with 10, 30, 60 Langevin steps, and its worth",
+            source="Li, Chen & Sommer (2019), §4",
+            cost="cpu: timings on three networks, 24 trainings of digits, some minutes; paper: longer",
+            module="ml_speed",
         ),
     ]
 }
