@@ -23,6 +23,8 @@ ROWS = {
     "replay-64d": "replay_64d",
     "rbm-pcd": "rbm_pcd",
     "rbm-pcd-float32": "rbm_pcd_float32",
+    "nce": "nce",
+    "conditional-nce": "conditional_nce",
     "memory-mnist": "memory",
     "memory-exact-256": "memory_exact",
 }

@@ -33,6 +33,7 @@ import jax.numpy as jnp
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.derivatives import PROBES, evaluate, probe
 from energax.objectives.base import Batch, Objective
+from energax.objectives.likelihood import energies_of
 from energax.objectives.requirements import require_binary, require_continuous
 from energax.objectives.targets import Density
 from energax.typing import Array, Key, Metrics, Model, Scalar
@@ -102,19 +103,16 @@ class ConditionalNoiseContrastiveEstimation(Objective):
         return self._loss(model, epsilon, batch, key), {"epsilon": epsilon}
 
     def _loss(self, model: Model, epsilon: Scalar, batch: Batch, key: Key) -> Scalar:
-        def pairs(x, c, k):
-            here = evaluate(model, x, c)
-
-            def one(k):
-                if self.kernel == "gaussian":
-                    y = x + epsilon * jax.random.normal(k, x.shape)
-                else:
-                    y = jnp.where(jax.random.bernoulli(k, epsilon, x.shape), 1 - x, x)
-                return jax.nn.softplus(here - evaluate(model, y, c))
-
-            return jnp.mean(jax.vmap(one)(jax.random.split(k, self.noise_points)))
-
-        return 2 * jnp.mean(jax.vmap(pairs)(batch.x, batch.condition, jax.random.split(key, len(batch))))
+        shape = (self.noise_points, *batch.x.shape)
+        if self.kernel == "gaussian":
+            y = batch.x + epsilon * jax.random.normal(key, shape)
+        else:
+            y = jnp.where(jax.random.bernoulli(key, epsilon, shape), 1 - batch.x, batch.x)
+        # All in one batch: one product by each weight matrix, of rows enough to fill it.
+        everywhere = jnp.concatenate([batch.x[None], y]).reshape(-1, *batch.x.shape[1:])
+        again = jax.tree.map(lambda c: jnp.concatenate([c] * (1 + self.noise_points)), batch.condition)
+        here, *there = energies_of(model, everywhere, again).reshape(-1, len(batch))
+        return 2 * jnp.mean(jax.nn.softplus(here - jnp.stack(there)))
 
     def _search(self, model: Model, data: Batch, key: Key) -> Scalar:
         """Return the ε at which the first model tells pairs apart neither always nor never."""

@@ -130,8 +130,8 @@ class BregmanNoiseContrastiveEstimation(Objective):
         count = max(1, round(self.noise_ratio * n))
         y = draws(noise, key, count, batch.x.shape[1:])
         c = jnp.zeros(()) if nuisance is None else nuisance.value
-        on_data = log_ratio(model, c, noise, count / n, batch.x)
-        on_noise = log_ratio(model, c, noise, count / n, y)
+        both = log_ratio(model, c, noise, count / n, jnp.concatenate([batch.x, y]))
+        on_data, on_noise = both[:n], both[n:]
         of_data, of_noise = _losses(self.divergence)
         value = jnp.mean(of_data(on_data)) + count / n * jnp.mean(of_noise(on_noise))
         told = 0.5 * (jnp.mean(on_data > 0) + jnp.mean(on_noise < 0))
