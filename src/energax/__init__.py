@@ -25,6 +25,7 @@ _MODULES = (
     "data",
     "derivatives",
     "energies",
+    "evaluation",
     "objectives",
     "papers",
     "report",

@@ -14,6 +14,9 @@ from energax import (
     energies as energies,
 )
 from energax import (
+    evaluation as evaluation,
+)
+from energax import (
     objectives as objectives,
 )
 from energax import (

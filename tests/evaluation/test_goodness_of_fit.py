@@ -1,0 +1,148 @@
+"""Tests of fit reject the truth as often as they say, find what is wrong, and their mutants do not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from energax.evaluation import fssd_test, ksd_test, linear_ksd_test, mmd_test
+from energax.evaluation import kernel_tests as module
+from energax.evaluation.result import TestResult, bootstrap_p_value
+
+from .calibration import assert_level, assert_power, p_values
+
+N, DRAWS, REPLICATES = 200, 300, 2000
+
+
+def normal(d, n=N, shift=0.0, spread=1.0):
+    return lambda key: shift + spread * jax.random.normal(key, (n, d))
+
+
+def ksd(x, key, **settings):
+    return ksd_test(x, scores=-x, draws=DRAWS, key=key, **settings)
+
+
+@pytest.mark.parametrize("d", [2, 10, 50])
+def test_ksd_has_its_level(d, key):
+    assert_level(p_values(ksd, normal(d), key, REPLICATES))
+
+
+def test_the_unbiased_statistic_has_it_too(key):
+    assert_level(p_values(lambda x, k: ksd(x, k, statistic="u", kernel="rbf"), normal(2), key, REPLICATES))
+
+
+def test_a_bandwidth_chosen_for_power_keeps_the_level(key):
+    assert_level(p_values(lambda x, k: ksd(x, k, bandwidth="power"), normal(2), key, 500))
+
+
+@pytest.mark.parametrize("d", [2, 50])
+def test_linear_ksd_has_its_level(d, key):
+    linear = lambda x, k: linear_ksd_test(x, scores=-x, bandwidth=float(d) ** 0.5, key=k)  # noqa: E731
+    assert_level(p_values(linear, normal(d, 1000), key, REPLICATES))
+
+
+def test_fssd_has_its_level(key):
+    random = lambda x, k: fssd_test(x, scores=-x, optimise=False, draws=DRAWS, key=k)  # noqa: E731
+    assert_level(p_values(random, normal(2), key, REPLICATES))
+
+
+def test_optimised_fssd_has_its_level(key):
+    optimised = lambda x, k: fssd_test(x, scores=-x, locations=2, draws=DRAWS, key=k)  # noqa: E731
+    assert_level(p_values(optimised, normal(2, 400), key, 150))
+
+
+def test_fssd_is_conservative_with_more_features_than_rows_and_says_so(key):
+    random = lambda x, k: fssd_test(x, scores=-x, optimise=False, draws=DRAWS, key=k)  # noqa: E731
+    assert_level(p_values(random, normal(50), key, 100), conservative=True)
+    assert random(np.asarray(normal(50)(key)), key).status.startswith(
+        "conservative: 200 rows for 250 features"
+    )
+
+
+def test_mmd_has_its_level(key):
+    two = lambda x, k: mmd_test(x[:80], x[80:], draws=DRAWS, key=k)  # noqa: E731
+    assert_level(p_values(two, normal(2), key, 1000))
+
+
+def test_power_rises_with_the_perturbation(key):
+    powers = []
+    for i, shift in enumerate((0.05, 0.12, 0.4)):
+        p = p_values(ksd, normal(2, shift=shift), jax.random.fold_in(key, i), 150)
+        powers.append(np.mean(p <= 0.05))
+    assert powers[0] < powers[1] < powers[2]
+    assert_power(p, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("test", "least"),
+    [
+        (lambda x, k: ksd(x, k, bandwidth="power"), 0.9),
+        (lambda x, k: ksd(x, k, kernel="rbf", statistic="u"), 0.9),
+        (lambda x, k: linear_ksd_test(x, scores=-x, key=k), 0.15),
+        (lambda x, k: fssd_test(x, scores=-x, draws=DRAWS, key=k), 0.6),
+        (lambda x, k: mmd_test(x, np.asarray(jax.random.normal(k, x.shape)), draws=DRAWS, key=k), 0.6),
+    ],
+    ids=["power", "rbf-u", "linear", "fssd", "mmd"],
+)
+def test_a_shift_is_found(test, least, key):
+    assert_power(p_values(test, normal(2, shift=0.4), key, 60), least)
+
+
+def test_another_spread_is_found(key):
+    assert_power(p_values(ksd, normal(5, spread=1.4), key, 60), 0.95)
+
+
+class TestMutants:
+    """Each must fail the check of level that the right one passes."""
+
+    def test_zero_one_weights(self, key, monkeypatch):
+        real = module.quadratic_forms
+
+        def halved(strip, rows, weights):
+            zeros_and_ones = np.where(np.arange(len(weights))[:, None] == 0, 1, (weights + 1) // 2)
+            return real(strip, rows, zeros_and_ones.astype(np.int8))
+
+        monkeypatch.setattr(module, "quadratic_forms", halved)
+        with pytest.raises(AssertionError):
+            assert_level(p_values(ksd, normal(2), key, 300))
+
+    def test_a_v_statistic_read_as_u(self, key, monkeypatch):
+        # The observed value keeps its diagonal, the bootstrap's lose theirs.
+        real = module.quadratic_forms
+
+        def mixed(strip, rows, weights):
+            forms, diagonal = real(strip, rows, weights)
+            forms[0] += diagonal.sum()
+            return forms, diagonal
+
+        monkeypatch.setattr(module, "quadratic_forms", mixed)
+        with pytest.raises(AssertionError):
+            assert_level(p_values(lambda x, k: ksd(x, k, statistic="u"), normal(2), key, 300))
+
+    def test_a_flipped_score(self, key):
+        flipped = lambda x, k: ksd_test(x, scores=x, draws=DRAWS, key=k)  # noqa: E731
+        with pytest.raises(AssertionError):
+            assert_level(p_values(flipped, normal(2), key, 100))
+
+    def test_locations_tested_on_the_rows_that_chose_them(self, key):
+        from energax.evaluation import fssd
+
+        def on_its_own(x, k):
+            width, places = fssd._optimised("rbf", 1.5, x[:2], x, -x)
+            kernel = fssd.kernel_named("rbf", width)
+            tau = np.asarray(
+                fssd._features(kernel, jnp.asarray(places), jnp.asarray(x), jnp.asarray(-x)), np.float64
+            )
+            value = len(x) * fssd._unbiased(tau)
+            eigenvalues = np.linalg.eigvalsh(np.cov(tau.T, bias=True))
+            chi = np.asarray(jax.random.normal(k, (DRAWS, len(eigenvalues))), np.float64) ** 2
+            p = bootstrap_p_value(value, (chi - 1) @ eigenvalues)
+            return TestResult("fssd", value, p, "weighted χ²", "ok", len(x), {})
+
+        with pytest.raises(AssertionError):
+            assert_level(p_values(on_its_own, normal(2), key, 60))
+
+
+def test_a_p_value_is_never_zero():
+    assert bootstrap_p_value(10.0, np.zeros(99)) == 0.01
+    assert bootstrap_p_value(0.0, np.zeros(99)) == 1.0

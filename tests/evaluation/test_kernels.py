@@ -1,0 +1,172 @@
+"""Kernels, Stein kernels and statistics against autodiff, definitions and double sums."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import energax as ex
+from energax.evaluation import fssd_test, ksd_test, linear_ksd_test, mmd_test
+from energax.evaluation.fssd import _features, _unbiased
+from energax.evaluation.kernel_tests import SteinStrip
+from energax.kernels import IMQ, RBF, median_bandwidth
+from energax.stein import quadratic_forms, stein_kernel, stein_pairs
+from energax.testing import assert_mean
+from energax.testing.objective import skewed_mixture
+
+KERNELS = [RBF(1.3), IMQ(0.8), IMQ(1.1, 0.3)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=["rbf", "imq", "imq-0.3"])
+def test_the_stein_kernel_is_the_operator_on_both_arguments(kernel, key):
+    x, y, s, t = jax.random.normal(key, (4, 5, 3))
+
+    def by_autodiff(x, s, y, t):
+        in_x, in_y = jax.grad(kernel, 0)(x, y), jax.grad(kernel, 1)(x, y)
+        both = jax.jacfwd(jax.grad(kernel, 0), 1)(x, y)
+        return kernel(x, y) * s @ t + s @ in_y + t @ in_x + jnp.trace(both)
+
+    exact = jax.vmap(lambda x, s: jax.vmap(lambda y, t: by_autodiff(x, s, y, t))(y, t))(x, s)
+    np.testing.assert_allclose(stein_kernel(kernel, x, s, y, t), exact, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(stein_pairs(kernel, x, s, y, t), jnp.diag(exact), rtol=2e-4, atol=2e-5)
+    u = jnp.array([0.3, 2.0])
+    profile = kernel.profile(u)
+    first = jax.vmap(jax.grad(lambda v: kernel.profile(v).value))(u)
+    second = jax.vmap(jax.grad(lambda v: kernel.profile(v).first))(u)
+    np.testing.assert_allclose(profile.first, first, rtol=1e-5)
+    np.testing.assert_allclose(profile.second, second, rtol=1e-5)
+
+
+def test_its_mean_is_zero_under_the_model_and_is_not_elsewhere(key):
+    model = skewed_mixture()
+    score = jax.vmap(lambda x: ex.score(model, x))
+    x, y = (model.sample(k, 64 * 2000) for k in jax.random.split(key))
+    H = stein_pairs(IMQ(1.0), x, score(x), y, score(y)).reshape(64, -1).mean(1)
+    assert_mean(H, 0.0, "mean Stein kernel of draws of the model")
+    off = stein_pairs(IMQ(1.0), x + 0.5, score(x + 0.5), y + 0.5, score(y + 0.5))
+    assert off.mean() > 0.02
+
+
+@pytest.mark.parametrize("n", [7, 512, 700])
+def test_quadratic_forms_are_double_sums_over_any_number_of_strips(n, key):
+    x, s = (np.asarray(a) for a in jax.random.normal(key, (2, n, 2)))
+    weights = np.asarray(jax.random.rademacher(key, (5, n), jnp.int8))
+    forms, diagonal = quadratic_forms(SteinStrip(RBF(1.0)), (x, s), weights)
+    a, b = x.astype(np.float64), s.astype(np.float64)
+    difference = a[:, None] - a[None]
+    u = (difference**2).sum(-1)
+    k = np.exp(-u / 2)
+    cross = np.einsum("ijd,ijd->ij", b[None] - b[:, None], difference)
+    H = k * (b @ b.T) - k * cross + k * 2 - u * k
+    np.testing.assert_allclose(forms, np.einsum("wi,ij,wj->w", weights, H, weights), rtol=1e-4, atol=1e-3 * n)
+    np.testing.assert_allclose(diagonal, np.diag(H), rtol=1e-4)
+
+
+def test_statistics_are_what_they_say(key):
+    x = np.asarray(jax.random.normal(key, (60, 2)))
+    kernel = IMQ(1.0)
+    H = np.asarray(stein_kernel(kernel, *[jnp.asarray(a) for a in (x, -x, x, -x)]), np.float64)
+    v, u = (ksd_test(x, scores=-x, kernel=kernel, statistic=name, draws=10, key=key) for name in "vu")
+    np.testing.assert_allclose(v.statistic, H.sum() / 60, rtol=1e-4)
+    np.testing.assert_allclose(u.statistic, (H.sum() - np.trace(H)) / 59, rtol=1e-3)
+    np.testing.assert_allclose(v.settings["discrepancy"], H.mean(), rtol=1e-4)
+    # The energy's own scores are what the numbers are.
+    gaussian = ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2))
+    again = ksd_test(x, gaussian, kernel=kernel, draws=10, key=key)
+    np.testing.assert_allclose(again.statistic, v.statistic, rtol=1e-4)
+    said = ksd_test(x, ex.evaluation.LogDensity(lambda x: -0.5 * x @ x), kernel=kernel, draws=10, key=key)
+    np.testing.assert_allclose(said.statistic, v.statistic, rtol=1e-4)
+    # Events of any shape are rows of numbers.
+    image = ksd_test(x.reshape(60, 2, 1), scores=-x.reshape(60, 2, 1), kernel=kernel, draws=10, key=key)
+    np.testing.assert_allclose(image.statistic, v.statistic, rtol=1e-5)
+
+
+def test_fssd_is_its_definition(key):
+    x, s = (np.asarray(a) for a in jax.random.normal(key, (2, 30, 2)))
+    places = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), (3, 2)))
+    kernel = RBF(0.9)
+    tau = np.asarray(_features(kernel, jnp.asarray(places), jnp.asarray(x), jnp.asarray(s)))
+
+    def one(x, s):
+        witness = [s * kernel(x, v) + jax.grad(kernel)(x, v) for v in places]
+        return jnp.concatenate(witness) / jnp.sqrt(6.0)
+
+    exact = np.asarray(jax.vmap(one)(x, s), np.float64)
+    np.testing.assert_allclose(tau, exact, rtol=1e-4, atol=1e-6)
+    pairs = exact @ exact.T
+    off = (pairs.sum() - np.trace(pairs)) / (30 * 29)
+    np.testing.assert_allclose(_unbiased(exact), off, rtol=1e-8)
+
+
+def test_mmd_is_its_definition(key):
+    x, y = np.asarray(jax.random.normal(key, (20, 2))), np.asarray(jax.random.normal(key, (30, 2)) + 1)
+    kernel = RBF(1.0)
+    found = mmd_test(x, y, kernel=kernel, draws=5, key=key).statistic
+    k = lambda a, b: np.mean(np.exp(-0.5 * ((a[:, None] - b[None]) ** 2).sum(-1)))  # noqa: E731
+    np.testing.assert_allclose(found, k(x, x) + k(y, y) - 2 * k(x, y), rtol=1e-4)
+
+
+def test_the_median_is_of_distances_between_different_rows(key):
+    x = np.asarray(jax.random.normal(key, (50, 3)))
+    distances = np.sqrt(((x[:, None] - x[None]) ** 2).sum(-1))[np.triu_indices(50, 1)]
+    np.testing.assert_allclose(median_bandwidth(x, key), np.median(distances), rtol=1e-4)
+
+
+def test_a_chosen_bandwidth_is_chosen_on_rows_that_are_not_tested(key):
+    x = np.asarray(jax.random.normal(key, (200, 2))) * 1.5
+    for how in ("power", "discrepancy"):
+        found = ksd_test(x, scores=-x, bandwidth=how, draws=50, key=key)
+        assert found.n == 160
+    assert ksd_test(x, scores=-x, bandwidth=0.7, draws=50, key=key).settings["bandwidth"] == pytest.approx(
+        0.7
+    )
+
+
+def test_the_bootstrap_streams(key):
+    # 3,000 rows in six strips: the whole matrix is never there (its own size would be 36 MB).
+    x = np.asarray(jax.random.normal(key, (3000, 2)))
+    assert 0 < ksd_test(x, scores=-x, draws=100, key=key).p_value <= 1
+    assert 0 < linear_ksd_test(x, scores=-x, key=key).p_value < 1
+    assert 0 < fssd_test(x, scores=-x, key=key).p_value <= 1
+
+
+SAMPLE = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda k: ksd_test(SAMPLE, key=k), "model and scores must be given one without the other"),
+        (
+            lambda k: ksd_test(SAMPLE, scores=SAMPLE[:, :1], key=k),
+            r"scores must be of the shape of x, \(50, 2\)",
+        ),
+        (
+            lambda k: ksd_test(SAMPLE, scores=np.where(np.arange(50)[:, None] == 7, np.nan, SAMPLE), key=k),
+            r"scores must be finite at every row; got 1 rows that are not \(7\)",
+        ),
+        (lambda k: ksd_test(SAMPLE[:3], scores=SAMPLE[:3], key=k), "x must be an array of at least 4 rows"),
+        (
+            lambda k: ksd_test(SAMPLE[:30], scores=SAMPLE[:30], bandwidth="power", key=k),
+            "x must be at least 40 rows",
+        ),
+        (lambda k: fssd_test(SAMPLE[:30], scores=SAMPLE[:30], key=k), "x must be at least 40 rows"),
+        (
+            lambda k: ksd_test(SAMPLE, scores=SAMPLE, kernel="cosine", key=k),
+            "name must be one of 'imq', 'rbf'",
+        ),
+        (
+            lambda k: ksd_test(SAMPLE, scores=SAMPLE, bandwidth="mean", key=k),
+            "bandwidth must be one of 'median'",
+        ),
+        (
+            lambda k: ksd_test(SAMPLE, scores=SAMPLE, bandwidth=0.0, key=k),
+            "bandwidth must be a finite number above 0",
+        ),
+        (lambda k: mmd_test(SAMPLE, SAMPLE[:, :1], key=k), r"reference must be of shape \(n, 2\)"),
+        (lambda k: ksd_test(np.ones((50, 2)), scores=SAMPLE, key=k), "x must be rows of which most differ"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(call, sentence, key):
+    with pytest.raises(ex.InputError, match=sentence):
+        call(key)
