@@ -136,7 +136,18 @@ SAMPLE = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda k: ksd_test(SAMPLE, key=k), "model and scores must be given one without the other"),
+        (
+            lambda k: ksd_test(SAMPLE, key=k),
+            "model or scores must be given: an energy, a Score, a LogDensity",
+        ),
+        (
+            lambda k: ksd_test(SAMPLE, ex.energies.Gamma([2.0, 2.0], [1.0, 1.0]), key=k),
+            "model must be on all of ℝᵈ: where a density ends at an edge, Stein's identity fails",
+        ),
+        (
+            lambda k: ksd_test(SAMPLE, ex.Score(lambda x: -x), scores=-0.5 * SAMPLE, key=k),
+            "scores must be the gradient of the given log-density; got a difference of",
+        ),
         (
             lambda k: ksd_test(SAMPLE, scores=SAMPLE[:, :1], key=k),
             r"scores must be of the shape of x, \(50, 2\)",

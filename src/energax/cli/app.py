@@ -49,7 +49,9 @@ names; 3 a fit that diverged; 130 Ctrl-C; 1 a machine that would not go on.""",
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
-MAKE, USE, STUDY = (Group.create_ordered(name) for name in ("Make a model", "Use a model", "See it work"))
+MAKE, USE, JUDGE, STUDY = (
+    Group.create_ordered(name) for name in ("Make a model", "Use a model", "Judge", "See it work")
+)
 WHAT = Group.create_ordered("What to train")
 HOW = Group.create_ordered("How (each overrides the preset, the file and --set)")
 CONFIGURE = Group.create_ordered("Configuration")
@@ -61,8 +63,8 @@ Run = Annotated[Path, Parameter(help="A run folder: what `energax train --out` m
 Seed = Annotated[int, Parameter(help="Decides everything random.")]
 
 
-def command(group: Group) -> Callable[[Callable[..., int]], Callable[..., int]]:
-    """Add a function to the commands, its docstring being the help."""
+def command(group: Group, name: str | None = None) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Add a function to the commands (by its own name if no other is given), its docstring being the help."""
 
     def register(function: Callable[..., int]) -> Callable[..., int]:
         text, rule, parameters = inspect.cleandoc(function.__doc__ or "").partition(
@@ -72,7 +74,7 @@ def command(group: Group) -> Callable[[Callable[..., int]], Callable[..., int]]:
         text = re.sub(r"(?<=\S)\n(?=\S)", " ", text)
         parameters = re.sub(r"(?<=\S)\n {4}(?=\S)", " ", re.sub(r"(?m)^(\S+)\n {4}", r"\1\n\t", parameters))
         function.__doc__ = text + rule + parameters.replace("\t", " " * 4)
-        return app.command(function, group=group)
+        return app.command(function, group=group, name=name)
 
     return register
 
@@ -459,6 +461,82 @@ def score(
     from energax.cli.use import score
 
     return score(run, file, out=out, likelihood=likelihood, probes=probes, seed=seed)
+
+
+@command(JUDGE, name="test")
+def judge(
+    file: str,
+    /,
+    *,
+    run: Path | None = None,
+    log_density: str | None = None,
+    scores: str | None = None,
+    reference: str | None = None,
+    method: Literal["ksd", "linear-ksd", "fssd", "mmd"] | None = None,
+    kernel: Literal["imq", "rbf"] | None = None,
+    bandwidth: str = "median",
+    draws: int = 1000,
+    seed: Seed = 0,
+) -> int:
+    """Test whether a sample comes from a law: a statistic and a p-value, no level decided for you.
+
+    FILE holds the sample, rows in a .csv, .parquet, .npy or .npz. The law is that of a run (--run),
+    of a log-density written in JAX (--log-density), or of scores ∇ log p at the rows that were
+    computed elsewhere, by Stan, PyMC, NumPyro or Torch (--scores); it needs no normaliser. With
+    --reference the question is whether two samples come from one law.
+
+    The method (--method) is one of
+
+        ksd         kernel Stein discrepancy, wild bootstrap: the default; time n²
+        linear-ksd  the same on disjoint pairs: very many rows, less power
+        fssd        at a few locations, which it finds on a fifth of the rows
+        mmd         two samples, by permutations (with --reference)
+
+    The p-value is the share of samples of the law itself that would look as bad or worse. Rows
+    are taken to be independent: thin a Markov chain before.
+
+    For example:
+
+        energax test samples.npy --run runs/table
+        energax test chain.csv --log-density model.py:log_density
+        energax test draws.npy --scores scores.npy --bandwidth power
+        energax test samples.csv --reference held_out.csv
+
+    Parameters
+    ----------
+    file
+        The sample, in the data's own units.
+    run
+        A run folder of an energy over real numbers.
+    log_density
+        FILE.py:FUNCTION, x ↦ log p(x) + constant on one row, written in JAX. That file is run.
+    scores
+        A file of the sample's shape.
+    reference
+        A second sample.
+    method
+        See above. [default: ksd; mmd with --reference]
+    kernel
+        imq has tails that notice points far away; rbf. [default: imq; rbf for fssd and mmd]
+    bandwidth
+        median, power or discrepancy (chosen on a fifth of the rows), or a number.
+    draws
+        Of the null law.
+    """
+    from energax.cli.judge import judge
+
+    return judge(
+        file,
+        run=run,
+        log_density=log_density,
+        scores=scores,
+        reference=reference,
+        method=method,
+        kernel=kernel,
+        bandwidth=bandwidth,
+        draws=draws,
+        seed=seed,
+    )
 
 
 @command(USE)

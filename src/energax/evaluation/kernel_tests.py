@@ -107,7 +107,7 @@ def ksd_test(
         status=_status(n),
         n=n,
         settings={
-            "kernel": type(k).__name__,
+            "kernel": type(k).__name__.lower(),
             "bandwidth": float(k.bandwidth),
             "discrepancy": float(values[0]) / n,
         },
@@ -150,7 +150,7 @@ def linear_ksd_test(
         status=_status(len(rows)),
         n=len(rows),
         settings={
-            "kernel": type(k).__name__,
+            "kernel": type(k).__name__.lower(),
             "bandwidth": float(k.bandwidth),
             "discrepancy": float(H.mean()),
         },

@@ -77,5 +77,5 @@ def mmd_test(
         null=f"permutations, {draws} draws",
         status="ok",
         n=len(z),
-        settings={"kernel": type(kernel).__name__, "bandwidth": float(kernel.bandwidth)},
+        settings={"kernel": type(kernel).__name__.lower(), "bandwidth": float(kernel.bandwidth)},
     )

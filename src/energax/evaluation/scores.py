@@ -11,12 +11,15 @@ import numpy as np
 
 from energax.checks import check, check_array
 from energax.derivatives import score
+from energax.energies import Gamma, TruncatedGaussian
 from energax.typing import ArrayLike, Model
 
 __all__ = ["LogDensity", "sample_and_scores"]
 
 CHUNK = 4096
 FEWEST = 4
+AGREE = 1e-2
+BOUNDED = (Gamma, TruncatedGaussian)
 
 
 class LogDensity(eqx.Module):
@@ -40,47 +43,46 @@ def sample_and_scores(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows and the model's scores at them, each of shape (n, d) in float32.
 
-    Exactly one of `model` (an energy, a `Score`, a `LogDensity`) and `scores` (∇ log p at the rows)
-    is to be given.
+    Of `model` (an energy, a `Score`, a `LogDensity`) and `scores` (∇ log p at the rows) one is enough; where
+    both are given they must agree.
 
     Raises
     ------
     InputError
-        If neither or both are given, shapes differ, or a score is not finite (the rows are named).
+        If neither is given, shapes differ, a score is not finite (the rows are named), the scores are
+        not the model's, or the model lives on a half-space or a box.
     """
+    given = model is not None or scores is not None
     check(
-        (model is None) != (scores is None),
+        given,
         owner,
-        "model and scores",
-        "given one without the other",
-        "both or neither",
+        "model or scores",
+        "given: an energy, a Score, a LogDensity; or ∇ log p at the rows",
+        None,
     )
+    allowed = "on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
+    check(not isinstance(model, BOUNDED), owner, "model", allowed, f"a {type(model).__name__}")
     rows = check_array(owner, "x", x, at_least_rows=FEWEST)
+    own = None if model is None else _scores(model, rows)
     if scores is None:
-        assert model is not None
-        found = _scores(model, rows)
-        where = f"finite at every row ({type(model).__name__})"
+        assert own is not None
+        found, where = own, f"finite at every row ({type(model).__name__})"
     else:
-        found = np.asarray(scores)
-        check(
-            found.dtype.kind in "fiu",
-            owner,
-            "scores",
-            "an array of real numbers",
-            f"entries of type {found.dtype}",
-        )
-        check(
-            found.shape == rows.shape,
-            owner,
-            "scores",
-            f"of the shape of x, {rows.shape}",
-            f"shape {found.shape}",
-        )
-        found, where = found.astype(np.float32), "finite at every row"
+        found, where = np.asarray(scores), "finite at every row"
+        numeric = found.dtype.kind in "fiu"
+        check(numeric, owner, "scores", "an array of real numbers", f"entries of type {found.dtype}")
+        fits = found.shape == rows.shape
+        check(fits, owner, "scores", f"of the shape of x, {rows.shape}", f"shape {found.shape}")
+        found = found.astype(np.float32)
     flat = found.reshape(len(rows), -1)
     bad = np.flatnonzero(~np.isfinite(flat).all(1))
     some = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
     check(bad.size == 0, owner, "scores", where, f"{bad.size} rows that are not ({some})")
+    if scores is not None and own is not None:
+        off = np.linalg.norm(flat - own.reshape(flat.shape), axis=1) / (1 + np.linalg.norm(flat, axis=1))
+        worst = int(np.argmax(off))
+        got = f"a difference of {off[worst]:.2g} of their size in row {worst}"
+        check(off[worst] < AGREE, owner, "scores", "the gradient of the given log-density", got)
     return rows.reshape(len(rows), -1), flat
 
 

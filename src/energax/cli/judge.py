@@ -1,0 +1,159 @@
+"""`energax test`: whether a sample is from the law of a run, of a log-density, of given scores."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from energax import evaluation
+from energax.checks import InputError, check, check_integer
+from energax.cli.device import prepare
+from energax.cli.show import print_table
+from energax.cli.use import Trained
+from energax.data import read_table
+from energax.evaluation.bandwidth import BANDWIDTHS
+from energax.options import MACHINES, of_bits
+
+__all__ = ["judge"]
+
+
+class InDataUnits(eqx.Module):
+    """E(f(x)) − log|det ∂f/∂x|: the energy of rows in the data's own units."""
+
+    energy: Any
+    pipeline: Any
+
+    def __call__(self, x: Any, condition: Any = None) -> Any:
+        return self.energy(self.pipeline.forward(x)) - self.pipeline.log_det(x)
+
+
+def judge(
+    file: str,
+    *,
+    run: Path | None,
+    log_density: str | None,
+    scores: str | None,
+    reference: str | None,
+    method: str | None,
+    kernel: str | None,
+    bandwidth: str,
+    draws: int,
+    seed: int,
+) -> int:
+    """Print what a test says of a sample; see the help of `energax test`."""
+    check_integer("test", "--seed", seed, at_least=0)
+    check_integer("test", "--draws", draws, at_least=1)
+    laws = {"--run": run, "--log-density": log_density, "--reference": reference}
+    given = [flag for flag, value in {**laws, "--scores": scores}.items() if value is not None]
+    one = len(given) == 1 or sorted(given) == ["--log-density", "--scores"]
+    wanted = "one of --run, --log-density, --scores, --reference (--scores with --log-density are compared)"
+    check(one, "test", "the law", wanted, " and ".join(given) or "none of them")
+    two = reference is not None
+    method = method or ("mmd" if two else "ksd")
+    check((method == "mmd") == two, "test", "--method", "mmd with --reference, and only with it", method)
+    width = _bandwidth(bandwidth)
+    prepare("auto")
+    key = jax.random.key(seed)
+    x = read_table(file).rows
+    if two:
+        assert reference is not None
+        settings = {"kernel": kernel or "rbf", "bandwidth": width, "draws": draws, "key": key}
+        return _told(evaluation.mmd_test(x, read_table(reference).rows, **settings), x)
+    model = None
+    if run is not None:
+        model, x = _of_run(run, file)
+    elif log_density is not None:
+        model = evaluation.LogDensity(_function(log_density, x))
+    law: dict[str, Any] = {
+        "model": model,
+        "scores": None if scores is None else read_table(scores).rows,
+        "key": key,
+    }
+    if method == "fssd":
+        median = width == "median"
+        check(median, "test", "--bandwidth", "left out: fssd finds its own, from the median", bandwidth)
+        return _told(evaluation.fssd_test(x, **law, kernel=kernel or "rbf", draws=draws), x)
+    settings = {"kernel": kernel or "imq", "bandwidth": width}
+    if method == "linear-ksd":
+        return _told(evaluation.linear_ksd_test(x, **law, **settings), x)
+    return _told(evaluation.ksd_test(x, **law, **settings, draws=draws), x)
+
+
+def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
+    numbers = {name: value for name, value in found.settings.items() if np.ndim(value) == 0}
+    chosen = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in numbers.items()
+    )
+    print_table(
+        ("", ""),
+        [
+            ("test", f"{found.method}: {chosen}"),
+            ("rows", f"{found.n:,} of {len(x):,}, {int(np.prod(x.shape[1:]))} numbers each"),
+            ("statistic", f"{found.statistic:.6g}"),
+            ("p-value", f"{found.p_value:.4g}"),
+            ("null", found.null),
+            ("status", found.status),
+        ],
+    )
+    return 0
+
+
+def _bandwidth(spelled: str) -> str | float:
+    if spelled in BANDWIDTHS:
+        return spelled
+    try:
+        return float(spelled)
+    except ValueError:
+        allowed = f"{', '.join(BANDWIDTHS)} or a number"
+        raise InputError(f"test: --bandwidth must be {allowed}; got {spelled!r}.") from None
+
+
+def _of_run(run: Path, file: str) -> tuple[Any, np.ndarray]:
+    """Return the energy of a run in the data's own units, and the rows as its events."""
+    trained = Trained(run, "test")
+    config = trained.config
+    bits = MACHINES.get(config.energy) or (of_bits(config.objective, config.objective_options) and "bits")
+    check(not bits, "test", "--run", "of an energy over real numbers, which has a score", f"one over {bits}")
+    edged = config.objective in ("non-negative", "box")
+    allowed = "of a law on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
+    check(not edged, "test", "--run", allowed, f"one of the objective {config.objective}")
+    energy = trained.way.energy(trained.energy)
+    check(energy is not None, "test", "--run", "a run of an energy", "a vector field")
+    return InDataUnits(energy, trained.pipeline), trained.read(file)[0]
+
+
+def _function(spelled: str, x: np.ndarray) -> Any:
+    """Return the function of one row that FILE.py:FUNCTION names; the file is the user's own, and is run."""
+    path, _, name = spelled.rpartition(":")
+    check(path and name, "test", "--log-density", "FILE.py:FUNCTION", repr(spelled))
+    check(Path(path).is_file(), "test", "--log-density", "in an existing file", repr(path))
+    spec = importlib.util.spec_from_file_location("log_density", path)
+    check(spec is not None and spec.loader is not None, "test", "--log-density", "in a .py file", repr(path))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["log_density"] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise InputError(f"test: {path} cannot be run: {type(error).__name__}: {error}.") from error
+    function = getattr(module, name, None)
+    check(callable(function), "test", "--log-density", f"a function of {path}", repr(name))
+    assert function is not None
+    wanted = "a function of one row that JAX can differentiate, returning one number"
+    try:
+        shape = jax.eval_shape(function, jax.ShapeDtypeStruct(x.shape[1:], np.float32)).shape
+    except Exception as error:
+        said = str(error).splitlines()[0] if str(error) else "no message"
+        raise InputError(
+            f"test: --log-density must be {wanted}; got {type(error).__name__}: {said}"
+        ) from error
+    check(shape == (), "test", "--log-density", wanted, f"one of shape {shape}")
+    return function

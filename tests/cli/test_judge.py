@@ -1,0 +1,123 @@
+"""`energax test` says whether a sample is from a law, whatever the law comes as."""
+
+import re
+
+import numpy as np
+import pytest
+
+from .conftest import TINY
+
+MODEL = """
+import jax.numpy as jnp
+def log_density(x):
+    return -0.5 * jnp.sum(x**2)
+def vector(x):
+    return x
+def of_numpy(x):
+    import math
+    return math.exp(x[0])
+"""
+
+
+@pytest.fixture
+def sample(here):
+    x = np.random.default_rng(0).standard_normal((300, 2)).astype(np.float32)
+    np.save(here / "x.npy", x)
+    np.save(here / "off.npy", x + 0.5)
+    np.save(here / "scores.npy", -x)
+    np.save(here / "half.npy", -0.5 * x)
+    (here / "model.py").write_text(MODEL)
+    return x
+
+
+def p_value(out):
+    return float(re.search(r"^p-value +([\d.e-]+)$", out, re.MULTILINE).group(1))
+
+
+@pytest.mark.parametrize(
+    "law",
+    [
+        "--log-density model.py:log_density",
+        "--scores scores.npy",
+        "--log-density model.py:log_density --scores scores.npy --bandwidth power",
+        "--scores scores.npy --method linear-ksd --kernel rbf",
+        "--scores scores.npy --method fssd",
+    ],
+)
+def test_a_sample_of_the_law_passes(law, energax, sample):
+    status, out, err = energax("test", "x.npy", *law.split())
+    assert status == 0, err
+    assert p_value(out) > 0.01
+
+
+@pytest.mark.parametrize("law", ["--log-density model.py:log_density", "--reference x.npy"])
+def test_another_sample_does_not(law, energax, sample):
+    status, out, err = energax("test", "off.npy", *law.split())
+    assert status == 0, err
+    assert p_value(out) < 0.01
+
+
+def test_the_energy_of_a_run_is_taken_in_the_units_of_the_table(energax, here, table_run, table_file):
+    from energax.cli.judge import _of_run
+    from energax.derivatives import score
+    from energax.evaluation import ksd_test
+
+    status, out, err = energax("test", table_file, "--run", table_run)
+    assert status == 0, err
+    energy, rows = _of_run(table_run, str(table_file))
+    # The score by finite differences of what `energax score` says of the rows.
+    status, said, _ = energax("score", table_run, table_file)
+    np.testing.assert_allclose(float(said.split()[0]), energy(rows[0]), rtol=1e-3, atol=1e-3)
+    step = np.array([0.05, 0.0, 0.0], np.float32)
+    slope = (energy(rows[0] - step) - energy(rows[0] + step)) / 0.1
+    np.testing.assert_allclose(score(energy, rows[0])[0], slope, rtol=0.1, atol=0.05)
+    import jax
+
+    found = ksd_test(rows, energy, key=jax.random.key(0))
+    assert f"{found.statistic:.6g}" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("x.npy", "the law must be one of --run, --log-density, --scores, --reference"),
+        ("x.npy --scores scores.npy --reference x.npy", "the law must be one of"),
+        (
+            "x.npy --scores scores.npy --method mmd",
+            "--method must be mmd with --reference, and only with it; got mmd",
+        ),
+        (
+            "x.npy --scores scores.npy --bandwidth wide",
+            "--bandwidth must be median, power, discrepancy or a number",
+        ),
+        (
+            "x.npy --scores scores.npy --method fssd --bandwidth 2",
+            "--bandwidth must be left out: fssd finds its own",
+        ),
+        ("x.npy --scores scores.npy --draws 0", "--draws must be a whole number of at least 1; got 0"),
+        ("x.npy --log-density model.py:none", "--log-density must be a function of model.py; got 'none'"),
+        ("x.npy --log-density none.py:f", "--log-density must be in an existing file; got 'none.py'"),
+        ("x.npy --log-density model.py:vector", "returning one number; got one of shape (2,)"),
+        ("x.npy --log-density model.py:of_numpy", "a function of one row that JAX can differentiate"),
+        (
+            "x.npy --log-density model.py:log_density --scores half.npy",
+            "scores must be the gradient of the given log-density; got a difference of",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(words, said, energax, sample):
+    status, out, err = energax("test", *words.split())
+    assert status == 2
+    assert out == ""
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_a_run_of_bits_has_no_score(energax, here):
+    np.save(here / "bits.npy", np.random.default_rng(0).integers(0, 2, (80, 3)).astype(np.float32))
+    words = ["--objective", "ratio", "--steps", "2", "--batch-size", "8", "--out", "run", *TINY]
+    status, _, err = energax("train", "bits.npy", *words)
+    assert status == 0, err
+    status, _, err = energax("test", "bits.npy", "--run", "run")
+    assert status == 2
+    assert "--run must be of an energy over real numbers, which has a score; got one over bits" in err
