@@ -167,5 +167,19 @@ STUDIES: dict[str, Study] = {
             cost="cpu: timings on three networks, 24 trainings of digits, some minutes; paper: longer",
             module="ml_speed",
         ),
+        Study(
+            name="mpf-ising",
+            title="Fifty bits' couplings by probability flow and pseudo-likelihood, against the truth",
+            source="Sohl-Dickstein, Battaglino & DeWeese (2011), the Ising demonstration",
+            cost="cpu: three machines, 1,000 to 10,000 samples, three minutes; paper: ten, to 30,000",
+            module="mpf_ising",
+        ),
+        Study(
+            name="rbm-comparison",
+            title="Small Boltzmann machines of 100 samples by PL, MPF, CD-1, CD-10: exact bits, with decay",
+            source="Sohl-Dickstein, Battaglino & DeWeese (2011), the RBM demonstration",
+            cost="cpu: 100 trainings of 10 × 10 units, three minutes; paper: 500, longer",
+            module="rbm_comparison",
+        ),
     ]
 }

@@ -1,0 +1,101 @@
+"""The studies of probability flow run whole, in small; what they rest on holds at any size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from energax.energies import all_bits
+from energax.objectives import Batch, CompositeLikelihood
+from energax.papers import mpf_ising, rbm_comparison
+
+from .studied import studied
+
+
+def test_couplings_of_bits_are_those_of_spins_and_the_demonstrations_prefer_no_side():
+    d = 5
+    J = np.random.default_rng(0).standard_normal((d, d))
+    J = J + J.T
+    model, x = mpf_ising.graph(J), np.asarray(all_bits(d))
+    bits = np.einsum("ni,ij,nj->n", x, J, x)
+    spins = np.asarray(jax.vmap(model)(jnp.asarray(2 * x - 1)))
+    np.testing.assert_allclose(spins - spins[0], bits - bits[0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(mpf_ising.of_graph(model), J, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(mpf_ising.graph(mpf_ising.couplings(d, 0)).field, 0, atol=1e-6)
+
+
+def test_the_blocks_of_rows_add_up_to_the_loss_and_its_slope():
+    d = 4
+    x = np.where(np.random.default_rng(0).random((2 * mpf_ising.BLOCK, d)) < 0.3, 1.0, -1.0).astype(
+        np.float32
+    )
+    found = mpf_ising.learned(CompositeLikelihood(), x, 100)
+    model = mpf_ising.graph(found.J)
+    slope = jax.grad(
+        lambda m: CompositeLikelihood().loss(
+            m, None, jnp.zeros(()), Batch(jnp.asarray(x)), jax.random.key(0)
+        )[0]
+    )(model)
+    # At the minimum over all rows, found from sums over blocks of them.
+    assert max(float(jnp.abs(a).max()) for a in jax.tree.leaves(slope)) < 1e-3
+
+
+def test_mean_field_knows_weak_couplings_and_the_fields():
+    truth = 0.1 * mpf_ising.couplings(6, 0) + np.diag(np.linspace(-1, 1, 6))
+    x = np.asarray(mpf_ising.graph(truth).sample(jax.random.key(0), 100_000))
+    found = mpf_ising.errors(mpf_ising.mean_field(x).J, truth)
+    assert found["correlation"] > 0.98
+    assert found["diagonal"] < 0.1
+
+
+def test_the_study_of_couplings(tmp_path):
+    facts = studied("mpf-ising", tmp_path)
+    for name in (mpf_ising.FLOW, mpf_ising.PSEUDO):
+        few, many = (facts["errors"][name][f"{n}"] for n in mpf_ising.SIZES["smoke"].rows)
+        for before, after in zip(few, many, strict=True):
+            assert after["pairs"] < before["pairs"]
+            assert after["correlation"] > 0.98
+    assert f"N^({facts['slopes'][mpf_ising.FLOW][0]:.2f}" in facts["verdict"]
+
+
+def test_a_slope_is_that_of_the_logarithms():
+    rows = (100, 1_000, 10_000)
+    mean, error = mpf_ising.slope(rows, [[3 / np.sqrt(n), 5 / np.sqrt(n)] for n in rows])
+    assert mean == pytest.approx(-0.5)
+    assert error == pytest.approx(0, abs=1e-12)
+
+
+def test_the_decay_is_the_gradient_of_half_the_squares():
+    x = Batch(jnp.asarray(np.random.default_rng(0).integers(0, 2, (8, 4)).astype(np.float32)))
+    model = rbm_comparison.random_machine(4, 2.0, jax.random.key(0))
+
+    def slope(objective):
+        _, state = objective.init(model, x, jax.random.key(0), 8)
+        return jax.grad(lambda m: objective.loss(m, None, state, x, jax.random.key(0))[0])(model)
+
+    plain = CompositeLikelihood()
+    found = jax.tree.map(jnp.subtract, slope(rbm_comparison.Decayed(plain, 0.3)), slope(plain))
+    for got, theta in zip(jax.tree.leaves(found), jax.tree.leaves(model), strict=True):
+        np.testing.assert_allclose(got, 0.3 * theta, rtol=1e-3, atol=1e-5)
+
+
+def test_the_divergence_is_what_the_likelihoods_of_many_draws_differ_by():
+    truth, model = (rbm_comparison.random_machine(5, s, jax.random.key(1)) for s in (4.0, 1.0))
+    assert float(rbm_comparison.divergence(truth, truth)) == pytest.approx(0, abs=1e-5)
+    x = truth.sample(jax.random.key(2), 50_000)
+    gaps = np.asarray(jax.vmap(truth.log_prob)(x) - jax.vmap(model.log_prob)(x)) / np.log(2)
+    off = float(rbm_comparison.divergence(truth, model)) - gaps.mean()
+    assert abs(off) < 5 * gaps.std() / np.sqrt(len(gaps))
+    own = np.asarray(jax.vmap(truth.log_prob)(x)).mean() / np.log(2)
+    assert float(rbm_comparison.bits(truth, x)) == pytest.approx(own, rel=1e-4)
+
+
+def test_the_study_of_small_machines(tmp_path):
+    facts = studied("rbm-comparison", tmp_path)
+    for name in rbm_comparison.methods():
+        for decay, ends in facts["divergences"][name].items():
+            assert all(0 < end < start for end, start in zip(ends, facts["start"], strict=True))
+            # The penalty keeps the samples' likelihood down.
+            assert np.mean(facts["gains"][name][decay]) <= np.mean(facts["gains"][name]["0"])
+    exact = np.mean(facts["gains"]["exact"]["0"])
+    assert exact == pytest.approx(np.mean(facts["gains"]["CD-10"]["0"]), abs=0.05)
