@@ -150,8 +150,22 @@ STUDIES: dict[str, Study] = {
             name="cnce-models",
             title="Errors of conditional NCE, NCE and maximum likelihood on three models as data grow",
             source="Ceylan & Gutmann (2018), §4",
-            cost="cpu: 20 ground truths of three models, N to 5,000, four minutes; paper: 100, N to 20,000",
+            cost="cpu: 16 ground truths of three models, N to 4,000, three minutes; paper: 100, N to 20,000",
             module="cnce_models",
+        ),
+        Study(
+            name="nce-noise",
+            title="Errors of θ and log Z as the noise moves from far to the data, and with its ratio",
+            source="Song & Kingma (2021), §5; Gutmann & Hyvärinen (2012); Chehab et al. (2022)",
+            cost="cpu: 33 noises, 100 or 200 samples of 1,000 rows, three minutes; paper: to 1,000",
+            module="nce_noise",
+        ),
+        Study(
+            name="ica-baselines",
+            title="Linear ICA in 10 to 50 dimensions: maximum likelihood, score matching, NCE, CNCE",
+            source="Grathwohl et al. (2020), §8.1 and figure 8",
+            cost="cpu: seven ways, two rates, five matrices, D = 10 … 30, four minutes; paper: D to 50",
+            module="ica_baselines",
         ),
         Study(
             name="dbm-mnist",
@@ -180,6 +194,13 @@ STUDIES: dict[str, Study] = {
             source="Sohl-Dickstein, Battaglino & DeWeese (2011), the RBM demonstration",
             cost="cpu: 100 trainings of 10 × 10 units, three minutes; paper: 500, longer",
             module="rbm_comparison",
+        ),
+        Study(
+            name="fce-2d",
+            title="Eight Gaussians by flow contrastive estimation, other noises, and the flow alone",
+            source="Gao et al. (2020); Bose, Ling & Cao (2018)",
+            cost="cpu: fifteen trainings of 2,000 updates, some minutes; paper: 25 of 50,000",
+            module="fce_2d",
         ),
     ]
 }
