@@ -1,13 +1,13 @@
-"""The studies of probability flow run whole, in small; what they rest on holds at any size."""
+"""The studies of probability flow and learned noise run whole, in small; what they rest on holds anyway."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from energax.energies import all_bits
+from energax.energies import Gaussian, WithLogNormalizer, all_bits
 from energax.objectives import Batch, CompositeLikelihood
-from energax.papers import mpf_ising, rbm_comparison
+from energax.papers import fce_2d, mpf_ising, rbm_comparison
 
 from .studied import studied
 
@@ -99,3 +99,30 @@ def test_the_study_of_small_machines(tmp_path):
             assert np.mean(facts["gains"][name][decay]) <= np.mean(facts["gains"][name]["0"])
     exact = np.mean(facts["gains"]["exact"]["0"])
     assert exact == pytest.approx(np.mean(facts["gains"]["CD-10"]["0"]), abs=0.05)
+
+
+def test_a_log_density_is_judged_by_its_shape_and_its_mass():
+    truth = fce_2d.eight_gaussians()
+    test = truth.sample(jax.random.key(0), 1_000)
+    exact = fce_2d.judged(truth, truth, test, 120)
+    assert all(abs(v) < 1e-3 for v in exact.values())
+    # Too large by a factor: the error is of log Z alone, and normalised there is none.
+    off = fce_2d.judged(WithLogNormalizer(truth, truth.log_normalizer() - 0.5), truth, test, 120)
+    assert off["log mass"] == pytest.approx(0.5, abs=1e-3)
+    assert off[fce_2d.GRID] == pytest.approx(0.25, abs=1e-3)
+    assert abs(off["divergence"]) < 1e-3
+    assert abs(off[fce_2d.JS]) < 1e-3
+    # Nothing in common: JS is log 2. The square holds both.
+    far = fce_2d.judged(Gaussian([0.0, 0.0], 1e-2 * np.eye(2)), truth, test, 120)
+    assert far[fce_2d.JS] == pytest.approx(np.log(2), abs=1e-3)
+
+
+def test_the_study_of_eight_gaussians(tmp_path):
+    facts = studied("fce-2d", tmp_path)
+    assert tuple(facts["errors"]) == fce_2d.FEW
+    for name, errors in facts["errors"].items():
+        for e in errors:
+            assert 0 < e[fce_2d.JS] < np.log(2)
+            # A flow has no log Z to be wrong about; what little is missing is outside the square.
+            assert name == fce_2d.FCE or -0.5 < e["log mass"] < 0.01
+    assert all(end["FCE, loss"] < 2 * np.log(2) + 0.5 for end in facts["ends"])
