@@ -75,6 +75,8 @@ def test_options_are_the_constructors_arguments():
         options.ProbabilityFlowOptions: ex.objectives.MinimumProbabilityFlow,
         options.CompositeOptions: ex.objectives.CompositeLikelihood,
         options.VelocityOptions: ex.objectives.MinimumVelocityLearning,
+        options.LearnedSteinOptions: ex.objectives.LearnedSteinDiscrepancy,
+        options.KernelSteinOptions: ex.objectives.KernelSteinDiscrepancy,
         options.ICAOptions: ex.energies.LinearICA.from_data,
     }
     # Two numbers stand for the sampler, and two for the buffer of improved contrastive divergence.

@@ -20,7 +20,16 @@ import numpy as np
 from energax.checks import check, check_choice, check_number
 from energax.typing import Array, ArrayLike, Float, Key
 
-__all__ = ["IMQ", "RBF", "Kernel", "Profile", "kernel_named", "median_bandwidth", "squared_distances"]
+__all__ = [
+    "IMQ",
+    "NAMES",
+    "RBF",
+    "Kernel",
+    "Profile",
+    "kernel_named",
+    "median_bandwidth",
+    "squared_distances",
+]
 
 NAMES = ("imq", "rbf")
 MEDIAN_OF = 1000  # points whose distances give the median

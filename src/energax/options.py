@@ -29,6 +29,8 @@ __all__ = [
     "ICAOptions",
     "ImprovedOptions",
     "IsingOptions",
+    "KernelSteinOptions",
+    "LearnedSteinOptions",
     "MDSMOptions",
     "MLPFieldOptions",
     "MLPOptions",
@@ -368,6 +370,26 @@ class CompositeOptions:
 
 
 @dataclass(frozen=True)
+class LearnedSteinOptions:
+    """Options of `objectives.LearnedSteinDiscrepancy`."""
+
+    penalty: float = 0.5
+    critic_steps: int = 5
+    critic_learning_rate: float = 1e-3
+    probes: int = 1
+    width: int = 128
+    warmup: int = 200
+
+
+@dataclass(frozen=True)
+class KernelSteinOptions:
+    """Options of `objectives.KernelSteinDiscrepancy`; a bandwidth of null is the data's median distance."""
+
+    kernel: Literal["imq", "rbf"] = "imq"
+    bandwidth: float | None = None
+
+
+@dataclass(frozen=True)
 class ICAOptions:
     """Options of `energies.LinearICA`."""
 
@@ -411,6 +433,8 @@ OBJECTIVES: dict[str, type] = {
     "probability-flow": ProbabilityFlowOptions,
     "composite-likelihood": CompositeOptions,
     "minimum-velocity": VelocityOptions,
+    "learned-stein": LearnedSteinOptions,
+    "kernel-stein": KernelSteinOptions,
 }
 
 MACHINES: dict[str, str | None] = {"bernoulli-rbm": "bits", "gaussian-rbm": None, "ising": "spins"}

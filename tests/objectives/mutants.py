@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from energax.derivatives import probe, score, score_and_product, score_and_trace
+from energax.kernels import kernel_named, squared_distances
 from energax.objectives import (
     AdversarialContrastiveEstimation,
     CompositeLikelihood,
@@ -14,6 +15,8 @@ from energax.objectives import (
     ContrastiveDivergence,
     DenoisingScoreMatching,
     Density,
+    KernelSteinDiscrepancy,
+    LearnedSteinDiscrepancy,
     MinimumProbabilityFlow,
     MinimumVelocityLearning,
     MultiscaleDenoisingScoreMatching,
@@ -27,6 +30,7 @@ from energax.objectives import (
 from energax.objectives.denoising import add_noise, squared_norms
 from energax.objectives.noise import draws
 from energax.objectives.noise_contrastive import log_ratio
+from energax.stein import stein_kernel
 
 
 class _Residual(DenoisingScoreMatching):
@@ -281,3 +285,36 @@ class _DrawnMixed(eqx.Module):
 
     def sample(self, key, n):
         return self.mixed.sample(key, n)
+
+
+class WithItsDiagonal(KernelSteinDiscrepancy):
+    """A V-statistic: each row paired with itself, too."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        s = jax.vmap(lambda x: score(model, x))(batch.x)
+        kernel = kernel_named(self.kernel, self.bandwidth)
+        return jnp.mean(stein_kernel(kernel, batch.x, s, batch.x, s)), {}
+
+
+class StolenSlope(KernelSteinDiscrepancy):
+    """The kernel's own second derivative and the cross terms are left out: ⟨s, s⟩ under the kernel."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        s = jax.vmap(lambda x: score(model, x))(batch.x)
+        k = kernel_named(self.kernel, self.bandwidth).profile(squared_distances(batch.x, batch.x)).value
+        return jnp.mean(k * (s @ s.T)), {}
+
+
+class FrozenCritic(LearnedSteinDiscrepancy):
+    """A critic that never moves."""
+
+    def refresh(self, model, nuisance, state, batches, key):
+        return state, {}
+
+
+class FlippedCritic(LearnedSteinDiscrepancy):
+    """The model follows the critic with the wrong sign."""
+
+    def loss(self, model, nuisance, state, batch, key):
+        value, report = super().loss(model, nuisance, state, batch, key)
+        return -value, report

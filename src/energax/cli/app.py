@@ -148,6 +148,11 @@ def train(
         probability-flow    how fast bits leave the data by flips
         composite-likelihood  each block of bits given the rest: pseudo-likelihood
 
+    or a Stein discrepancy, of the score alone
+
+        learned-stein       a critic looks for where the score is not the data's
+        kernel-stein        the kernel Stein discrepancy: some columns, no critic
+
     For example:
 
         energax train digits --out runs/digits

@@ -61,6 +61,8 @@ OBJECTIVE_CLASSES = {
     "probability-flow": objectives.MinimumProbabilityFlow,
     "composite-likelihood": objectives.CompositeLikelihood,
     "minimum-velocity": objectives.MinimumVelocityLearning,
+    "learned-stein": objectives.LearnedSteinDiscrepancy,
+    "kernel-stein": objectives.KernelSteinDiscrepancy,
 }
 FIELDS_DO = (
     "multiscale",
@@ -70,6 +72,8 @@ FIELDS_DO = (
     "sliced",
     "non-negative",
     "box",
+    "learned-stein",
+    "kernel-stein",
 )
 IMAGES_ONLY = ("mixer", "resnet", "mixer-field")
 FIELDS = ("mlp-field", "mixer-field")

@@ -86,7 +86,7 @@ def judge(
 
 
 def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
-    numbers = {name: value for name, value in found.settings.items() if np.ndim(value) == 0}
+    numbers = {name: value for name, value in found.settings.items() if isinstance(value, str | int | float)}
     chosen = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in numbers.items()

@@ -180,7 +180,7 @@ class Trained:
         knows its own (ica), exactly.
         """
         known = self.about.get("log_normalizer")
-        exact = hasattr(self.energy, "log_prob")
+        exact = known is None and hasattr(self.energy, "log_prob")
         allowed = (
             "asked of a run whose log Z is known: of noise-conditional, nce, bregman-nce, flow-contrastive, "
             "adversarial-contrastive, or of the energy ica"
@@ -191,11 +191,10 @@ class Trained:
         )
         if not self.way.told:
             check(probes is None, self.command, "--probes", "left out: there is no trace to estimate", probes)
-            if exact:
-                log_z, error = float(self.energy.log_normalizer()), None
-            else:
-                log_z, error = known["value"], np.full(len(x), known["standard_error"])
-            return tasks.Likelihood(-self.score(x) - log_z, error)
+            if known is None:
+                return tasks.Likelihood(-self.score(x) - float(self.energy.log_normalizer()), None)
+            error = np.full(len(x), known["standard_error"])
+            return tasks.Likelihood(-self.score(x) - known["value"], error)
         assert self.way.sigmas is not None
         size = int(np.prod(self.energy.event_shape))
         allowed = "a run without pad for --likelihood, whose frame has a density of its own"

@@ -17,6 +17,8 @@ from energax.objectives.flow_contrastive import (
     FlowContrastiveEstimation,
 )
 from energax.objectives.improved import ImprovedContrastiveDivergence
+from energax.objectives.kernel_stein import KernelSteinDiscrepancy
+from energax.objectives.learned_stein import LearnedSteinDiscrepancy
 from energax.objectives.likelihood import (
     ContrastiveDivergence,
     MaximumLikelihood,
@@ -56,7 +58,9 @@ __all__ = [
     "ExactMaximumLikelihood",
     "FlowContrastiveEstimation",
     "ImprovedContrastiveDivergence",
+    "KernelSteinDiscrepancy",
     "Ladder",
+    "LearnedSteinDiscrepancy",
     "LogNormalizer",
     "LogNormalizerEstimate",
     "MaximumLikelihood",
