@@ -17,7 +17,7 @@ log |det W| in place of any learned log Z. Absolute values hang on |det W|, so w
 ML on the same matrices.
 
 All seeds of a case are one compiled program, vmapped. The paper: minibatches of 1,000, 100,000 steps, five
-matrices, D to 50. Its learned Stein discrepancy joins when that objective does.
+matrices, D to 50. Its learned Stein discrepancy is not among these yet.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ PAPER = {  # figure 8's table: mean test log-likelihood
 BETAS = (0.5, 0.9)
 FIRST = 1_000  # rows from which noise, ε and a whitened start are made
 TESTED = 10_000  # rows of each held-out sample
-POINTS = 30  # of a curve
+POINTS = 25  # of a curve
 FLOOR = 1e-3  # nats, below which a picture does not look
 LARGE = 1.0  # nats: a gap beyond it is a failure, not an inefficiency
 
@@ -91,8 +91,8 @@ class Size:
 
 
 SIZES = {
-    "smoke": Size((5,), seeds=3, batch=200, steps=600, rates=(0.03,), names=(ML, SM, NCE, CNCE)),
-    "cpu": Size((10, 20, 30), seeds=5, batch=500, steps=1_200, rates=(1e-2, 3e-2)),
+    "smoke": Size((5,), seeds=3, batch=200, steps=600, rates=(0.03,), names=(ML, NCE, CNCE)),
+    "cpu": Size((10, 20, 30), seeds=5, batch=500, steps=1_000, rates=(3e-2, 1e-1)),
     "paper": Size((10, 20, 30, 40, 50), 5, batch=1_000, steps=100_000, rates=(1e-4, 1e-3, 3e-3, 1e-2)),
 }
 
@@ -138,7 +138,7 @@ def _prepared(
 
     def one(truth, start, key):
         data_key, turn_key, init_key = jax.random.split(key, 3)
-        x = truth.sample(data_key, FIRST)
+        x = _draws(truth, data_key, FIRST)
         model = LinearICA(_whitening(x, turn_key)) if whitened else start
         return model, *objective.init(model, Batch(x), init_key, batch)
 
@@ -150,6 +150,11 @@ def _whitening(x: Float[Array, "n d"], key: Key) -> Float[Array, "d d"]:
     variances, axes = jnp.linalg.eigh(jnp.cov(x.T))
     rotation = jnp.linalg.qr(jax.random.normal(key, axes.shape))[0]
     return jnp.pi / jnp.sqrt(3.0) * rotation @ (axes / jnp.sqrt(variances)).T
+
+
+def _draws(truth: LinearICA, key: Key, n: int) -> Float[Array, "n d"]:
+    """Return n rows of `truth.sample`'s law: an inverse is cheaper than as many solutions at every step."""
+    return jax.random.logistic(key, (n, *truth.event_shape)) @ jnp.linalg.inv(truth.unmixing).T
 
 
 def _log_likelihood(model: LinearICA, x: Float[Array, "n d"]) -> Array:
@@ -173,12 +178,12 @@ def _descended(
 
     def one(truth, model, nuisance, state, key):
         data_key, loss_key, validation_key, test_key = jax.random.split(key, 4)
-        validation = truth.sample(validation_key, TESTED)
+        validation = _draws(truth, validation_key, TESTED)
         learned = (model, nuisance)
 
         def step(carry, i):
             learned, moments = carry
-            rows = Batch(truth.sample(jax.random.fold_in(data_key, i), batch))
+            rows = Batch(_draws(truth, jax.random.fold_in(data_key, i), batch))
             draw = jax.random.fold_in(loss_key, i)
             slope = jax.grad(lambda now: objective.loss(now[0], now[1], state, rows, draw)[0])(learned)
             pace = rate * 0.5 * (1 + jnp.cos(jnp.pi * i / steps))
@@ -193,7 +198,7 @@ def _descended(
         (learned, _), curve = jax.lax.scan(stretch, (learned, optimiser.init(learned)), firsts)
         model, nuisance = learned
         c = jnp.nan if nuisance is None else nuisance.value - model.log_normalizer()
-        test = _log_likelihood(model, truth.sample(test_key, TESTED))
+        test = _log_likelihood(model, _draws(truth, test_key, TESTED))
         return Trained(curve[-1], test, jnp.asarray(c), curve)
 
     return eqx.filter_vmap(one)(truth, model, nuisance, state, keys)
@@ -227,7 +232,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             gap = _gap(found, name)
             progress(f"D = {d}, {name}: {gap.mean:+.3f} ± {gap.error:.3f} nats from ML, rate {best:g}")
         results[str(d)] = found
-    columns = ("D", "method", "rate", "test log p", "gap to ML", "the paper's gap", "|learned − true log Z|")
+    columns = ("D", "method", "rate", "test log p", "gap to ML", "the paper's gap", "learned log Z is off by")
     rows = [
         (int(d), name, found[name]["rate"], _pm(found[name]["test"]), _shown(_gap(found, name), name),
          _signed(paper_gap(name, int(d))), _apart(found[name]))
@@ -240,6 +245,8 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
 
 def paper_gap(method: str, d: int) -> float:
     """Return the paper's mean test log-likelihood less its ML's; not a number where it has none."""
+    if method == ML:
+        return np.nan
     return PAPER.get(method, {}).get(d, np.nan) - PAPER[ML].get(d, np.nan)
 
 
@@ -258,7 +265,7 @@ def _tested(truth: LinearICA, keys: Key) -> Array:
     """Return the truth's own log-likelihood of the test samples."""
 
     def one(truth, key):
-        return _log_likelihood(truth, truth.sample(jax.random.split(key, 4)[3], TESTED))
+        return _log_likelihood(truth, _draws(truth, jax.random.split(key, 4)[3], TESTED))
 
     return eqx.filter_vmap(one)(truth, keys)
 
@@ -325,16 +332,14 @@ def _verdict(results: Mapping[str, Any]) -> str:
             lines.append(
                 f"D = {d}: {why} changes {worse} by {gain.mean:+.3f} ± {gain.error:.3f} nats ({clear})."
             )
-    edges = [
-        f"{name} at D = {d} ({which})"
-        for d, found in results.items()
-        for name in [n for n in METHODS if n in found]
-        for i, which in ((0, "smallest"), (-1, "largest"))
-        if f"{found[name]['rate']:g}" == list(found[name]["validation at each rate"])[i]
-        and len(found[name]["validation at each rate"]) > 1
-    ]
-    lines.append(f"The best rate was at an end of the grid for {', '.join(edges) or 'no case'}.")
-    lines.append("The column of the learned Stein discrepancy is missing: its objective is not there yet.")
+    chosen = [r for found in results.values() for name, r in found.items() if name in METHODS]
+    rates = [list(r["validation at each rate"]) for r in chosen]
+    largest = sum(f"{r['rate']:g}" == tried[-1] for r, tried in zip(chosen, rates, strict=True))
+    lines.append(
+        f"Of the rates tried, {', '.join(rates[0])}, the largest was the best in {largest} of {len(chosen)}"
+        " cases."
+    )
+    lines.append("The paper's column of the learned Stein discrepancy is not among these.")
     return "\n".join(f"- {line}" for line in lines)
 
 
