@@ -25,6 +25,8 @@ ROWS = {
     "rbm-pcd-float32": "rbm_pcd_float32",
     "nce": "nce",
     "conditional-nce": "conditional_nce",
+    "ica-seeds": "ica_seeds",
+    "ksd": "ksd",
     "memory-mnist": "memory",
     "memory-exact-256": "memory_exact",
 }

@@ -10,8 +10,8 @@ of which E H(x, y) over independent draws of any law q is the squared kernel Ste
 from p: Liu, Lee & Jordan (2016), Chwialkowski, Strathmann & Gretton (2016). No sample of p, and no
 normaliser, enters.
 
-Every test below needs only quadratic forms wᵀHw with many weight vectors w. `quadratic_forms` holds
-H in strips of `BLOCK` rows: O(n · BLOCK) memory, and the work is in matrix products.
+Every test needs only quadratic forms wᵀHw with many weight vectors w. `quadratic_forms` holds one
+block of BLOCK × BLOCK of H at a time, and its work is in matrix products.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from energax.typing import Array, Float
 
 __all__ = ["quadratic_forms", "stein_kernel", "stein_pairs"]
 
-BLOCK = 512  # rows of a strip
+BLOCK = 1024  # rows of a block
 
 
 def stein_kernel(
@@ -60,14 +60,14 @@ def stein_pairs(
 
 
 def quadratic_forms(
-    strip: Callable[..., Array], rows: tuple[np.ndarray, ...], weights: np.ndarray
+    block: Callable[..., Array], rows: tuple[np.ndarray, ...], weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (wᵀHw for each row w of `weights`, the diagonal of H), H never whole.
 
     Parameters
     ----------
-    strip
-        (rows of a block, all rows) ↦ the block's strip of the symmetric H; a tuple of arrays each.
+    block
+        (some rows, other rows) ↦ the block of the symmetric H between them; a tuple of arrays each.
     rows
         Arrays along the same leading axis.
     weights
@@ -84,20 +84,22 @@ def quadratic_forms(
     whole = tuple(jnp.asarray(np.pad(a, [(0, padded - n), *[(0, 0)] * (a.ndim - 1)])) for a in rows)
     w = jnp.asarray(np.pad(weights, [(0, 0), (0, padded - n)]))
     forms, diagonal = np.zeros(len(weights)), np.zeros(padded)
-    for start in range(0, padded, size):
-        part, on_diagonal = _strip_forms(strip, whole, w, jnp.asarray(start), size)
-        forms += np.asarray(part, np.float64)
-        diagonal[start : start + size] = np.asarray(on_diagonal)
+    for i in range(0, padded, size):
+        for j in range(i, padded, size):  # H is symmetric: a block beside the diagonal stands for two
+            part, on_diagonal = _block_forms(block, whole, w, jnp.asarray(i), jnp.asarray(j), size)
+            forms += (1 if i == j else 2) * np.asarray(part, np.float64)
+            if i == j:
+                diagonal[i : i + size] = np.asarray(on_diagonal)
     return forms, diagonal[:n]
 
 
 @eqx.filter_jit
-def _strip_forms(
-    strip: Callable[..., Array], rows: tuple[Array, ...], weights: Array, start: Array, size: int
+def _block_forms(
+    block: Callable[..., Array], rows: tuple[Array, ...], weights: Array, i: Array, j: Array, size: int
 ) -> tuple[Array, Array]:
-    here = tuple(jax.lax.dynamic_slice_in_dim(a, start, size) for a in rows)
-    H = strip(here, rows)
-    ours = jax.lax.dynamic_slice_in_dim(weights, start, size, axis=1).astype(H.dtype)
-    spread = ours @ H  # (forms, n)
-    diagonal = jax.vmap(lambda i: H[i, start + i])(jnp.arange(size))
-    return jnp.sum(spread * weights.astype(H.dtype), axis=1), diagonal
+    def part(a: Array, start: Array, axis: int = 0) -> Array:
+        return jax.lax.dynamic_slice_in_dim(a, start, size, axis)
+
+    H = block(tuple(part(a, i) for a in rows), tuple(part(a, j) for a in rows))
+    left, right = (part(weights, start, 1).astype(H.dtype) for start in (i, j))
+    return jnp.sum((left @ H) * right, axis=1), jnp.diagonal(H)

@@ -98,9 +98,9 @@ class TestMutants:
     def test_zero_one_weights(self, key, monkeypatch):
         real = module.quadratic_forms
 
-        def halved(strip, rows, weights):
+        def halved(block, rows, weights):
             zeros_and_ones = np.where(np.arange(len(weights))[:, None] == 0, 1, (weights + 1) // 2)
-            return real(strip, rows, zeros_and_ones.astype(np.int8))
+            return real(block, rows, zeros_and_ones.astype(np.int8))
 
         monkeypatch.setattr(module, "quadratic_forms", halved)
         with pytest.raises(AssertionError):
@@ -110,8 +110,8 @@ class TestMutants:
         # The observed value keeps its diagonal, the bootstrap's lose theirs.
         real = module.quadratic_forms
 
-        def mixed(strip, rows, weights):
-            forms, diagonal = real(strip, rows, weights)
+        def mixed(block, rows, weights):
+            forms, diagonal = real(block, rows, weights)
             forms[0] += diagonal.sum()
             return forms, diagonal
 

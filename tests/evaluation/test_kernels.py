@@ -8,7 +8,7 @@ import pytest
 import energax as ex
 from energax.evaluation import fssd_test, ksd_test, linear_ksd_test, mmd_test
 from energax.evaluation.fssd import _features, _unbiased
-from energax.evaluation.kernel_tests import SteinStrip
+from energax.evaluation.kernel_tests import SteinBlock
 from energax.kernels import IMQ, RBF, median_bandwidth
 from energax.stein import quadratic_forms, stein_kernel, stein_pairs
 from energax.testing import assert_mean
@@ -47,11 +47,11 @@ def test_its_mean_is_zero_under_the_model_and_is_not_elsewhere(key):
     assert off.mean() > 0.02
 
 
-@pytest.mark.parametrize("n", [7, 512, 700])
-def test_quadratic_forms_are_double_sums_over_any_number_of_strips(n, key):
+@pytest.mark.parametrize("n", [7, 1024, 1500])
+def test_quadratic_forms_are_double_sums_over_any_number_of_blocks(n, key):
     x, s = (np.asarray(a) for a in jax.random.normal(key, (2, n, 2)))
     weights = np.asarray(jax.random.rademacher(key, (5, n), jnp.int8))
-    forms, diagonal = quadratic_forms(SteinStrip(RBF(1.0)), (x, s), weights)
+    forms, diagonal = quadratic_forms(SteinBlock(RBF(1.0)), (x, s), weights)
     a, b = x.astype(np.float64), s.astype(np.float64)
     difference = a[:, None] - a[None]
     u = (difference**2).sum(-1)
@@ -123,7 +123,7 @@ def test_a_chosen_bandwidth_is_chosen_on_rows_that_are_not_tested(key):
 
 
 def test_the_bootstrap_streams(key):
-    # 3,000 rows in six strips: the whole matrix is never there (its own size would be 36 MB).
+    # 3,000 rows in three blocks: the whole matrix is never there (its own size would be 36 MB).
     x = np.asarray(jax.random.normal(key, (3000, 2)))
     assert 0 < ksd_test(x, scores=-x, draws=100, key=key).p_value <= 1
     assert 0 < linear_ksd_test(x, scores=-x, key=key).p_value < 1

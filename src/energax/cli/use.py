@@ -180,7 +180,7 @@ class Trained:
         knows its own (ica), exactly.
         """
         known = self.about.get("log_normalizer")
-        exact = known is None and hasattr(self.energy, "log_prob")
+        exact = hasattr(self.energy, "log_prob")
         allowed = (
             "asked of a run whose log Z is known: of noise-conditional, nce, bregman-nce, flow-contrastive, "
             "adversarial-contrastive, or of the energy ica"
@@ -191,8 +191,9 @@ class Trained:
         )
         if not self.way.told:
             check(probes is None, self.command, "--probes", "left out: there is no trace to estimate", probes)
-            if known is None:
+            if exact:
                 return tasks.Likelihood(-self.score(x) - float(self.energy.log_normalizer()), None)
+            assert known is not None
             error = np.full(len(x), known["standard_error"])
             return tasks.Likelihood(-self.score(x) - known["value"], error)
         assert self.way.sigmas is not None

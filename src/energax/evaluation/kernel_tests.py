@@ -36,13 +36,13 @@ __all__ = ["ksd_test", "linear_ksd_test"]
 FEW = 100  # rows: below, asymptotic laws are far away
 
 
-class SteinStrip(eqx.Module):
-    """A strip of the matrix of Stein kernels, for `quadratic_forms`."""
+class SteinBlock(eqx.Module):
+    """A block of the matrix of Stein kernels, for `quadratic_forms`."""
 
     kernel: Kernel
 
-    def __call__(self, here: tuple[Array, Array], everywhere: tuple[Array, Array]) -> Array:
-        return stein_kernel(self.kernel, *here, *everywhere)
+    def __call__(self, here: tuple[Array, Array], there: tuple[Array, Array]) -> Array:
+        return stein_kernel(self.kernel, *here, *there)
 
 
 def ksd_test(
@@ -96,8 +96,9 @@ def ksd_test(
     k, rows, s = choose_kernel(owner, kernel, bandwidth, rows, s, choice_key)
     n = len(rows)
     signs = np.ones((draws + 1, n), np.int8)
-    signs[1:] = np.asarray(jax.random.rademacher(sign_key, (draws, n), jnp.int8))
-    forms, diagonal = quadratic_forms(SteinStrip(k), (rows, s), signs)
+    bits = np.asarray(jax.random.bits(sign_key, (draws, -(-n // 8)), jnp.uint8))
+    signs[1:] -= 2 * np.unpackbits(bits, axis=1)[:, :n].astype(np.int8)
+    forms, diagonal = quadratic_forms(SteinBlock(k), (rows, s), signs)
     values = forms / n if statistic == "v" else (forms - diagonal.sum()) / (n - 1)
     return TestResult(
         method=f"ksd ({statistic.upper()}-statistic)",

@@ -3,7 +3,7 @@ r"""The maximum mean discrepancy of two samples, with a permutation test: the ba
     MMD² = Σ_ij w_i w_j k(z_i, z_j),    z the two samples together, w = 1/m on the first, −1/n on the second
 
 Gretton et al. (2012), biased form. If both come from one law, any permutation of w is as likely, so the
-test is of its level exactly. `z` is held in strips, as the Stein tests hold H.
+test is of its level exactly. The matrix is held in blocks, as the Stein tests hold H.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from energax.typing import Array, ArrayLike, Key
 __all__ = ["mmd_test"]
 
 
-class KernelStrip(eqx.Module):
-    """A strip of the kernel's matrix, for `quadratic_forms`."""
+class KernelBlock(eqx.Module):
+    """A block of the kernel's matrix, for `quadratic_forms`."""
 
     kernel: Kernel
 
-    def __call__(self, here: tuple[Array], everywhere: tuple[Array]) -> Array:
-        return self.kernel.profile(squared_distances(here[0], everywhere[0])).value
+    def __call__(self, here: tuple[Array], there: tuple[Array]) -> Array:
+        return self.kernel.profile(squared_distances(here[0], there[0])).value
 
 
 def mmd_test(
@@ -69,7 +69,7 @@ def mmd_test(
     seed = int(jax.random.randint(order_key, (), 0, 2**31 - 1))
     rng = np.random.default_rng(seed)
     orders = np.stack([np.arange(len(z)), *(rng.permutation(len(z)) for _ in range(draws))])
-    forms, _ = quadratic_forms(KernelStrip(kernel), (z,), weights.astype(np.float32)[orders])
+    forms, _ = quadratic_forms(KernelBlock(kernel), (z,), weights.astype(np.float32)[orders])
     return TestResult(
         method="mmd",
         statistic=float(forms[0]),
