@@ -88,7 +88,7 @@ class Size:
 
 
 SIZES = {
-    "smoke": Size(3, (200, 800), (2,), noise_ratio=2, many=None, models=("ica",)),
+    "smoke": Size(2, (200, 800), (2,), noise_ratio=2, many=None, models=("ica",)),
     "cpu": Size(16, (100, 300, 1_000, 4_000), ratios=(2, 10), noise_ratio=10, many=(40, 1_000)),
     "paper": Size(
         100, (100, 500, 1_000, 5_000, 10_000, 20_000), ratios=(2, 6, 10, 20), noise_ratio=10, many=(60, 5_000)
