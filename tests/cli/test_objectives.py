@@ -262,6 +262,7 @@ def test_constant_columns_are_refused(energax, here):
     assert status == 2
     assert "free of constant columns" in err
     assert "got 1 of 3 columns constant (1)" in err
+    assert not (here / "run").exists()
 
 
 def test_likelihoods_are_in_the_units_of_the_table(energax, told_run, table_file, here):

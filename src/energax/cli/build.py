@@ -16,6 +16,7 @@ from energax.checks import check
 from energax.config import RunConfig, replace
 from energax.data import Dataset, Pipeline, Reshape, preprocessing
 from energax.derivatives import Score
+from energax.objectives.noise import require_spread
 from energax.options import MACHINES, ChainOptions, FlowContrastOptions, of_bits
 from energax.samplers.pools import Normal, Replay
 from energax.tasks import way
@@ -126,6 +127,7 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
     center = float(seen.mean())
     config = _with_ladder(_with_noise(config, seen), seen)
     _check_bits(config, seen)
+    _check_columns(config, dataset, pipeline)
     energy = _model(config, shape, seen, energy_key)
     objective = _objective(config, seen)
 
@@ -198,6 +200,13 @@ def _check_bits(config: RunConfig, seen: np.ndarray) -> None:
     other = seen[(seen != 0) & (seen != 1)]
     wanted = f"one that gives zeros and ones for the objective {config.objective} (binarise)"
     check(other.size == 0, "train", "--preprocess", wanted, f"entries {other[:1]}" if other.size else "")
+
+
+def _check_columns(config: RunConfig, dataset: Dataset, pipeline: Pipeline) -> None:
+    """Refuse constant columns before a folder is made, where noise is to be fitted to the data."""
+    if getattr(config.objective_options, "noise", None) in ("gaussian", "diagonal"):
+        rows = np.asarray(jax.jit(jax.vmap(pipeline.forward))(dataset.train))
+        require_spread("train", rows)
 
 
 def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Array) -> Any:

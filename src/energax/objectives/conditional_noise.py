@@ -60,7 +60,7 @@ class ConditionalNoiseContrastiveEstimation(Objective):
         times larger while the loss at the first model is above 0.9 of 2 log 2 (pairs too close to
         be told apart), half as large while it is below 0.5 of it (told apart with no model).
         It stays below two standard deviations, where a network that has learned nothing would
-        send it to infinity.
+        send it to infinity. It is as good as the model it starts from: give one where that knows little.
     noise_points
         κ, noise points per datum.
     kernel
@@ -117,26 +117,34 @@ class ConditionalNoiseContrastiveEstimation(Objective):
     def _search(self, model: Model, data: Batch, key: Key) -> Scalar:
         """Return the ε at which the first model tells pairs apart neither always nor never."""
         some = jax.tree.map(lambda a: jnp.asarray(a[:TRIED_ROWS]), data)
-        unit = jnp.mean(jnp.std(some.x.reshape(len(some), -1), axis=0)) if self.kernel == "gaussian" else 1.0
-        widest = WIDEST[self.kernel] * unit
-        level = 2 * jnp.log(2.0)
+        return _searched(self, model, some, key)
 
-        def judged(epsilon):
-            share = self._loss(model, epsilon, some, key) / level
-            return jnp.where(share > TOO_HARD, GROW, jnp.where(share < TOO_EASY, SHRINK, 1.0))
 
-        def going(carry):
-            epsilon, factor, tries = carry
-            stuck = (epsilon >= widest) & (factor > 1)
-            return (factor != 1) & ~stuck & (tries < TRIES)
+@eqx.filter_jit
+def _searched(
+    objective: ConditionalNoiseContrastiveEstimation, model: Model, some: Batch, key: Key
+) -> Scalar:
+    gaussian = objective.kernel == "gaussian"
+    unit = jnp.mean(jnp.std(some.x.reshape(len(some), -1), axis=0)) if gaussian else 1.0
+    widest = WIDEST[objective.kernel] * unit
+    level = 2 * jnp.log(2.0)
 
-        def move(carry):
-            epsilon, factor, tries = carry
-            epsilon = jnp.minimum(epsilon * factor, widest)
-            return epsilon, judged(epsilon), tries + 1
+    def judged(epsilon):
+        share = objective._loss(model, epsilon, some, key) / level
+        return jnp.where(share > TOO_HARD, GROW, jnp.where(share < TOO_EASY, SHRINK, 1.0))
 
-        first = jnp.asarray(START * widest if self.kernel == "flips" else START * unit, jnp.float32)
-        return eqx.filter_jit(lambda: jax.lax.while_loop(going, move, (first, judged(first), 0))[0])()
+    def going(carry):
+        epsilon, factor, tries = carry
+        stuck = (epsilon >= widest) & (factor > 1)
+        return (factor != 1) & ~stuck & (tries < TRIES)
+
+    def move(carry):
+        epsilon, factor, tries = carry
+        epsilon = jnp.minimum(epsilon * factor, widest)
+        return epsilon, judged(epsilon), tries + 1
+
+    first = jnp.asarray(START * unit if gaussian else START * widest, jnp.float32)
+    return jax.lax.while_loop(going, move, (first, judged(first), 0))[0]
 
 
 class ShiftedNoiseContrastiveEstimation(Objective):

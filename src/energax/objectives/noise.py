@@ -29,7 +29,16 @@ from energax.checks import check, check_choice
 from energax.energies import Gaussian, IndependentBernoulli
 from energax.typing import Array, Events, Float, Key
 
-__all__ = ["FITTED", "check_noise", "draws", "fit_noise", "log_density", "noise_kind", "require_support"]
+__all__ = [
+    "FITTED",
+    "check_noise",
+    "draws",
+    "fit_noise",
+    "log_density",
+    "noise_kind",
+    "require_spread",
+    "require_support",
+]
 
 FITTED = ("auto", "gaussian", "diagonal", "bernoulli")
 FULL_TO = 256  # coordinates: a larger covariance is estimated badly and costs more than the energy
@@ -84,10 +93,7 @@ def fit_noise(owner: str, kind: str, x: Events) -> Any:
         return IndependentBernoulli((jnp.log(ones) - jnp.log1p(-ones)).reshape(x.shape[1:]))
     scale = rows.std(0)
     if known is not None:
-        flat = np.flatnonzero(known.reshape(n, -1).min(0) == known.reshape(n, -1).max(0))
-        some = ", ".join(map(str, flat[:5])) + (", …" if len(flat) > 5 else "")
-        allowed = "free of constant columns, which have no density: leave them out, or add noise to them"
-        check(flat.size == 0, owner, "x", allowed, f"{flat.size} of {d} columns constant ({some})")
+        require_spread(owner, known)
     if kind == "diagonal":
         return Gaussian(rows.mean(0), jnp.diag(scale**2))
     correlation = jnp.atleast_2d(jnp.corrcoef(rows.T))
@@ -113,6 +119,15 @@ def noise_kind(x: Array | np.ndarray) -> str:
 
 def _are_bits(x: np.ndarray) -> bool:
     return bool(np.all((x == 0) | (x == 1)))
+
+
+def require_spread(owner: str, x: np.ndarray) -> None:
+    """Refuse constant columns: nothing about them can be told from noise."""
+    rows = x.reshape(len(x), -1)
+    flat = np.flatnonzero(rows.min(0) == rows.max(0))
+    some = ", ".join(map(str, flat[:5])) + (", …" if len(flat) > 5 else "")
+    allowed = "free of constant columns, which have no density: leave them out, or add noise to them"
+    check(flat.size == 0, owner, "x", allowed, f"{flat.size} of {rows.shape[1]} columns constant ({some})")
 
 
 def require_support(owner: str, noise: Any, x: Array) -> None:
