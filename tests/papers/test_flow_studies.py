@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from energax.energies import Gaussian, WithLogNormalizer, all_bits
+from energax.energies import Gaussian, GaussianMixture, WithLogNormalizer, all_bits
 from energax.objectives import Batch, CompositeLikelihood
-from energax.papers import fce_2d, mpf_ising, rbm_comparison
+from energax.papers import fce_2d, mpf_ising, nce_table, rbm_comparison
 
 from .studied import studied
 
@@ -126,3 +126,60 @@ def test_the_study_of_eight_gaussians(tmp_path):
             # A flow has no log Z to be wrong about; what little is missing is outside the square.
             assert name == fce_2d.FCE or -0.5 < e["log mass"] < 0.01
     assert all(end["FCE, loss"] < 2 * np.log(2) + 0.5 for end in facts["ends"])
+
+
+def test_rows_are_parted_once_and_whitened_by_those_of_training():
+    rows = np.random.default_rng(0).normal(size=(400, 3)) @ [
+        [2.0, 1.0, 0.0],
+        [0.0, 1.0, 0.5],
+        [0.0, 0.0, 3.0],
+    ]
+    parts = nce_table.parts(rows, 0)
+    assert [len(part) for part in parts] == [240, 40, 40, 80]
+    np.testing.assert_allclose(parts.train.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.cov(parts.train.T, bias=True), np.eye(3), atol=1e-4)
+    # One affine map for all: distances under the training rows' covariance are kept, each row is there once.
+    whole = np.concatenate(parts)
+    inverse = np.linalg.inv(np.cov(rows[np.random.default_rng(0).permutation(400)[:240]].T, bias=True))
+    order = np.random.default_rng(0).permutation(400)
+    for i, j in ((0, 399), (100, 250)):
+        apart = rows[order[i]] - rows[order[j]]
+        assert np.sum((whole[i] - whole[j]) ** 2) == pytest.approx(apart @ inverse @ apart, rel=1e-3)
+
+
+def test_the_importance_log_z_and_what_its_draws_are_worth():
+    wide = GaussianMixture([1.0], [[0.0, 0.0]], 4 * np.eye(2)[None])
+    model = Gaussian([0.5, 0.0], np.eye(2))
+    value, worth = nce_table.importance_log_normalizer(model, wide, 20_000, jax.random.key(0))
+    error = np.sqrt(1 / worth - 1 / 20_000)
+    assert abs(value - np.log(2 * np.pi)) < 5 * error
+    # (E w)²/E w² in closed form: each axis has √7/4 of it, and exp(−m²/7) for a mean m.
+    assert worth / 20_000 == pytest.approx(7 / 16 * np.exp(-0.25 / 7), rel=0.05)
+    itself, all_of_them = nce_table.importance_log_normalizer(wide, wide, 5_000, jax.random.key(1))
+    assert itself == pytest.approx(float(wide.log_normalizer()), abs=1e-4)
+    assert all_of_them == pytest.approx(5_000, rel=1e-4)
+
+
+def test_the_study_of_tables(tmp_path):
+    facts = studied("nce-table", tmp_path)
+    found = facts["likelihoods"][nce_table.BUNDLED]
+    assert tuple(found) == (*nce_table.ALL[:3], *nce_table.FEW)
+    (detail,) = facts["details"][nce_table.BUNDLED]
+    energy = detail[nce_table.NCE_GAUSSIAN]
+    # Held-out likelihood is that by the importance log Z, whose draws are not many here.
+    assert found[nce_table.NCE_GAUSSIAN] == [energy["test"]]
+    assert 1 < energy["worth"] < nce_table.SIZES["smoke"].draws
+    assert energy["classified error"] > 0
+    # It began near the Gaussian it is told from, and 200 updates do not lead far; the three log Z agree roughly.
+    assert abs(energy["test"] - found[nce_table.GAUSSIAN][0]) < 1
+    assert max(abs(energy["learned"]), abs(energy["classified"])) < 0.6
+
+
+def test_a_table_that_is_not_there_is_named_and_one_that_comes_along_taken(monkeypatch):
+    monkeypatch.delenv("ENERGAX_DATA", raising=False)
+    told = []
+    tables, missing = nce_table.found_tables(("adbench/41_Waveform",), told.append)
+    assert missing == ["adbench/41_Waveform"]
+    assert list(tables) == [nce_table.BUNDLED]
+    assert "adbench" in told[0]
+    assert nce_table.BUNDLED in told[0]
