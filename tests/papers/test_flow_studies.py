@@ -170,7 +170,7 @@ def test_the_study_of_tables(tmp_path):
     assert found[nce_table.NCE_GAUSSIAN] == [energy["test"]]
     assert 1 < energy["worth"] < nce_table.SIZES["smoke"].draws
     assert energy["classified error"] > 0
-    # It began near the Gaussian it is told from, and 200 updates do not lead far; the three log Z agree roughly.
+    # It began near the Gaussian it is told from, 200 updates do not lead far, and the log Z agree roughly.
     assert abs(energy["test"] - found[nce_table.GAUSSIAN][0]) < 1
     assert max(abs(energy["learned"]), abs(energy["classified"])) < 0.6
 
