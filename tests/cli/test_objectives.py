@@ -194,7 +194,9 @@ def test_an_energy_told_from_noise_has_likelihoods(energax, table_file, here):
     assert status == 0, err
     # Chosen from the data, and told; so is log Z, and it is kept.
     assert re.search(r"^objective.noise +gaussian$", out, re.MULTILINE)
-    said = re.search(r"log Z (-?[\d.]+) ± ([\d.e-]+), from telling held-out rows from noise", out)
+    said = re.search(
+        r"log Z (-?[\d.]+) ± ([\d.e-]+) \([\d,]+ effective draws.*\), by importance sampling", out
+    )
     status, out, _ = energax("info", "run")
     assert f"log Z       {said.group(1)} ± {said.group(2)}" in re.sub("  +", "       ", out)
     status, out, err = energax("score", "run", table_file, "--likelihood")

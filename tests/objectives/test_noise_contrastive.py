@@ -13,6 +13,7 @@ from energax.objectives import (
     LogNormalizer,
     NoiseContrastiveEstimation,
     classification_log_normalizer,
+    importance_log_normalizer,
 )
 from energax.objectives.noise import draws, fit_noise, log_density
 from energax.testing import assert_mean, check_objective
@@ -112,6 +113,28 @@ def test_log_z_of_a_known_energy_with_an_honest_error(name, key):
     )
     assert abs(large.value - truth) < 0.05
     assert large.standard_error < 0.02
+
+
+def test_log_z_by_importance_sampling_asks_nothing_of_the_data(key):
+    model = truths()["mixture"][0]
+    truth = float(model.log_normalizer())
+    noise = ex.energies.Gaussian(jnp.zeros(2), 1.5 * jnp.eye(2))
+    keys = jax.random.split(key, 48)
+    found = [importance_log_normalizer(model, noise, (2,), key=k, draws=4096) for k in keys]
+    values, errors = np.array([f.value for f in found]), np.array([f.standard_error for f in found])
+    assert_mean(values, truth, "log Z", allowance=errors.mean() ** 2)
+    assert_mean(((values - truth) / errors) ** 2, 1.0, "mean square of the standardised error")
+    # What the weights are worth: mean(w)²/mean(w²) of the draws, by another way.
+    y = noise.sample(key, 200_000)
+    w = jnp.exp(-jax.vmap(model)(y) - jax.vmap(noise.log_prob)(y))
+    np.testing.assert_allclose(
+        np.mean([f.effective for f in found]) / 4096, w.mean() ** 2 / (w**2).mean(), rtol=0.05
+    )
+    # Rows that are not the model's: the log Z fitted to them can flatter them, this one cannot.
+    x = 2.0 * model.sample(key, 20_000)
+    fitted = classification_log_normalizer(model, x, noise, key=key).value
+    flattered, honest = (-jax.vmap(model)(x).mean() - z for z in (fitted, values.mean()))
+    assert float(flattered - honest) > 0.05
 
 
 def test_fit_learns_energy_and_log_z_together(key):

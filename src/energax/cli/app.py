@@ -441,7 +441,8 @@ def score(
     where the trace is estimated, the standard error of log p(x). The density is that of the data
     plus the smallest noise of the ladder, and of a density bits may be negative. So does an energy
     told from noise (nce, bregman-nce, flow-contrastive, adversarial-contrastive), whose log Z was
-    estimated when it was trained: the standard error is that of log Z, shared by all rows.
+    estimated when it was trained, by importance sampling from the noise (`energax info` says how many
+    draws that was worth): the standard error is that of log Z, shared by all rows.
 
     For example:
 

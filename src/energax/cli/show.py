@@ -10,7 +10,9 @@ from typing import Any
 from energax.cli.run_folder import RunFolder
 from energax.config import to_dict
 
-__all__ = ["info", "print_table"]
+__all__ = ["describe_log_z", "info", "print_table"]
+
+TRUSTED = 100  # effective draws: with fewer, a few weights decide and the error is too small itself
 
 
 def info(path: Path) -> int:
@@ -59,7 +61,14 @@ def info(path: Path) -> int:
 def _log_z(run: RunFolder) -> dict[str, str]:
     """Return log Z as it was estimated after the training, if it was."""
     found = run.facts.get("log_normalizer")
-    return {"log Z": f"{found['value']:.4f} ± {found['standard_error']:.2g}"} if found else {}
+    return {"log Z": describe_log_z(found)} if found else {}
+
+
+def describe_log_z(found: dict[str, float]) -> str:
+    """Say what an estimate of log Z is, and what it is worth."""
+    worth = f"{found['effective']:,.0f} effective draws"
+    doubt = ", too few to trust" if found["effective"] < TRUSTED else ""
+    return f"{found['value']:.4f} ± {found['standard_error']:.2g} ({worth}{doubt})"
 
 
 def _health(records: Sequence[dict[str, Any]], facts: dict[str, Any]) -> dict[str, str]:

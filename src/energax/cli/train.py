@@ -19,6 +19,7 @@ from energax.cli.app import DATA_NAMES, TOY_NAMES
 from energax.cli.device import prepare
 from energax.cli.run_folder import RunFolder, check_free, fingerprint
 from energax.cli.settings import describe, parse_sets, read_file, resolve, seed_of
+from energax.cli.show import describe_log_z
 from energax.config import to_dict
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ __all__ = ["resume_run", "train_run"]
 
 DIVERGED = 3
 VALIDATION_ROWS = 1000
-LOG_Z_ROWS = 5000
 
 
 def train_run(
@@ -167,8 +167,7 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
         print(f"rolled back {len(done.rollbacks)} of at most {config.fit.rollbacks} times: {back}")
     print(f"{steps:,} steps in {seconds:.0f} s: {', '.join(losses)}")
     if log_z is not None:
-        value, error = log_z["value"], log_z["standard_error"]
-        print(f"log Z {value:.4f} ± {error:.2g}, from telling held-out rows from noise")
+        print(f"log Z {describe_log_z(log_z)}, by importance sampling from the noise")
     print(f"next: energax sample {run.path}")
     return 0
 
@@ -210,23 +209,20 @@ def _diverged(run: RunFolder, parts: Any, error: DivergenceError) -> str:
 
 
 def _log_normalizer(parts: Any, done: Any) -> dict[str, float] | None:
-    """Return log Z of the energy that was learned against noise, with its standard error; None of others.
+    """Return log Z of the energy that was learned against noise, with its error; None of others.
 
-    From rows that were not trained on: the log Z learned beside the energy is as close to its own
-    training rows as the energy is.
+    By importance sampling from that noise, which asks nothing of the data: the log Z learned beside
+    the energy is the one that fits its training rows best.
     """
     if not hasattr(parts.objective, "noise_in"):
         return None
     import jax
-    import numpy as np
 
-    from energax.objectives import classification_log_normalizer
+    from energax.objectives import importance_log_normalizer
 
-    rows = np.asarray(jax.jit(jax.vmap(parts.pipeline.forward))(parts.dataset.test[:LOG_Z_ROWS]))
     noise = parts.objective.noise_in(done.state.state)
-    key = jax.random.fold_in(parts.key, len(rows))
-    found = classification_log_normalizer(done.energy, rows, noise, key=key)
-    return found._asdict()
+    key = jax.random.fold_in(parts.key, done.config.steps)
+    return importance_log_normalizer(done.energy, noise, parts.energy.event_shape, key=key)._asdict()
 
 
 def _save(run: RunFolder, parts: Any, energy: Any, steps: int, log_z: dict[str, float] | None = None) -> None:

@@ -34,9 +34,11 @@ from energax.objectives.noise import noise_kind
 from energax.objectives.noise_conditional import NoiseConditionalScoreMatching, noise_ladder, noise_step
 from energax.objectives.noise_contrastive import (
     BregmanNoiseContrastiveEstimation,
+    ImportanceEstimate,
     LogNormalizerEstimate,
     NoiseContrastiveEstimation,
     classification_log_normalizer,
+    importance_log_normalizer,
 )
 from energax.objectives.probability_flow import MinimumProbabilityFlow
 from energax.objectives.score_matching import ScoreMatching, SlicedScoreMatching
@@ -57,6 +59,7 @@ __all__ = [
     "Density",
     "ExactMaximumLikelihood",
     "FlowContrastiveEstimation",
+    "ImportanceEstimate",
     "ImprovedContrastiveDivergence",
     "KernelSteinDiscrepancy",
     "Ladder",
@@ -87,6 +90,7 @@ __all__ = [
     "Target",
     "UnbiasedContrastiveDivergence",
     "classification_log_normalizer",
+    "importance_log_normalizer",
     "noise_kind",
     "noise_ladder",
     "noise_step",

@@ -168,17 +168,18 @@ class LearnedSteinDiscrepancy(Objective):
         return Player(eqx.apply_updates(player.net, change), opt), stein
 
     def _warmed(self, player: Player, model: Model, data: Batch, key: Key, rows: int) -> Player:
-        if not self.warmup:
-            return player
+        data = jax.tree.map(jnp.asarray, data)
+        return _warmed(self, player, model, data, key, rows) if self.warmup else player
 
-        @eqx.filter_jit
-        def run(objective, player, model, data, key):
-            def move(player, k):
-                pick, step = jax.random.split(k)
-                chosen = jax.random.randint(pick, (rows,), 0, len(data))
-                batch = jax.tree.map(lambda a: a[chosen], data)
-                return objective._moved(player, model, batch, step)[0], None
 
-            return jax.lax.scan(move, player, jax.random.split(key, self.warmup))[0]
+@eqx.filter_jit
+def _warmed(
+    objective: LearnedSteinDiscrepancy, player: Player, model: Model, data: Batch, key: Key, rows: int
+) -> Player:
+    def move(player, k):
+        pick, step = jax.random.split(k)
+        chosen = jax.random.randint(pick, (rows,), 0, len(data))
+        batch = jax.tree.map(lambda a: a[chosen], data)
+        return objective._moved(player, model, batch, step)[0], None
 
-        return run(self, player, model, jax.tree.map(jnp.asarray, data), key)
+    return jax.lax.scan(move, player, jax.random.split(key, objective.warmup))[0]
