@@ -212,7 +212,7 @@ def _log_normalizer(parts: Any, done: Any) -> dict[str, float] | None:
     """Return log Z of the energy that was learned against noise, with its error; None of others.
 
     By importance sampling from that noise, which asks nothing of the data: the log Z learned beside
-    the energy is the one that fits its training rows best.
+    the energy, and one fitted to held-out rows, are where the data fit best, not where p sums to one.
     """
     if not hasattr(parts.objective, "noise_in"):
         return None
