@@ -33,9 +33,9 @@ def small_flow(key):
     return Flow.coupling(2, key=key, layers=2, width=16, kind="affine")
 
 
-@pytest.mark.parametrize("made", [FlowContrastiveEstimation, AdversarialContrastiveEstimation])
-def test_the_energy_leads_to_the_density_whatever_the_flow(made, key):
-    objective = made(small_flow(key), warmup=0, flow_steps=2, threshold=0.55)
+def test_the_energy_leads_to_the_density_whatever_the_flow(key):
+    # With noise that is partly fixed; without it, the loss is that of the last test here.
+    objective = AdversarialContrastiveEstimation(small_flow(key), warmup=0, flow_steps=2, threshold=0.55)
     check_objective(objective, key=key, data=skewed_mixture(), refreshes=3)
 
 

@@ -106,6 +106,7 @@ def test_predicted_errors_are_those_of_one_unknown_in_closed_form(key):
     assert few.log_normalizer == pytest.approx(np.linalg.inv(J)[1, 1] - 2, rel=0.1)
 
 
+@pytest.mark.study
 def test_the_study_of_noise(tmp_path):
     facts = studied("nce-noise", tmp_path)
     for r in facts["results"].values():

@@ -13,6 +13,7 @@ from .studied import studied
 KEY = jax.random.key(0)
 
 
+@pytest.mark.study
 def test_the_study_of_a_deep_machine(tmp_path):
     facts = studied("dbm-mnist", tmp_path)
     small = facts["small"]

@@ -112,6 +112,7 @@ def test_scikit_learns_weights_are_the_same_energy():
     np.testing.assert_allclose(jax.vmap(ours)(jnp.asarray(x)), theirs._free_energy(x), rtol=1e-4)
 
 
+@pytest.mark.study
 def test_the_study_of_digits(tmp_path):
     facts = studied("rbm-digits", tmp_path)
     found = facts["results"]["digits"]

@@ -49,6 +49,7 @@ def test_a_minibatch_of_all_rows_is_no_mistake_and_a_smaller_one_is():
     assert weights._relative(np.asarray(one), np.asarray(parzen)) > 0.1
 
 
+@pytest.mark.study
 def test_the_study_of_importance_weights(tmp_path):
     cases = _run("mdsm-importance-weights", tmp_path)["cases"]
     assert list(cases) == ["sheets, d = 2", "sheets, d = 16", "full, d = 2", "full, d = 16"]
@@ -88,6 +89,7 @@ def test_all_shapes_of_the_anneal_are_equally_long_and_end_alike():
         assert table[-1] == (1 if shape == "warm" else 0)
 
 
+@pytest.mark.study
 def test_mdsm_against_ncsn(tmp_path):
     cases = _run("mdsm-against-ncsn", tmp_path)["cases"]
     assert len(cases) == 7

@@ -37,6 +37,7 @@ def test_smoothed_rows_are_noisy_in_training_only():
     assert float(rows.training(x, jax.random.key(0)).std()) == pytest.approx(0.1, abs=0.015)
 
 
+@pytest.mark.study
 def test_the_study_of_a_step(tmp_path):
     facts = studied("ml-speed", tmp_path)
     seconds = facts["seconds"]["small"]

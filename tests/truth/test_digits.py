@@ -51,14 +51,14 @@ def test_the_energy_is_quadratic_along_rays_where_the_noise_is_large(digits_fit)
     z = jax.random.normal(jax.random.key(0), x.shape)
 
     @eqx.filter_jit
-    def curvature(t):
+    def curvature(energy, x, z, t):
         second = lambda x, z: z @ ex.derivatives.hessian_vector_product(energy, x + t * z, z)  # noqa: E731
         return jnp.mean(jax.vmap(second)(x, z)) / 64 * 0.1**2
 
     # In units of 1/σ₀² the curvature is near one from √T σ₀ = 0.3 on, and well below it inside.
     for t in (0.3, 0.5, 0.8):
-        assert 0.8 < curvature(t) < 1.2
-    assert curvature(0.05) < 0.8
+        assert 0.8 < curvature(energy, x, z, jnp.asarray(t)) < 1.2
+    assert curvature(energy, x, z, jnp.asarray(0.05)) < 0.8
 
 
 def test_the_energy_is_linear_in_temperature_where_it_is_quadratic(digits_fit):
