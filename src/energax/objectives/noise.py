@@ -27,7 +27,7 @@ from jax.core import Tracer
 
 from energax.checks import check, check_choice
 from energax.energies import Gaussian, IndependentBernoulli
-from energax.typing import Array, Events, Float, Key
+from energax.typing import Array, Condition, Events, Float, Key, Scalar
 
 __all__ = [
     "FITTED",
@@ -44,6 +44,21 @@ FITTED = ("auto", "gaussian", "diagonal", "bernoulli")
 FULL_TO = 256  # coordinates: a larger covariance is estimated badly and costs more than the energy
 NARROWEST = 1e-3  # of a correlation matrix's mean eigenvalue; narrower directions are widened to it
 WANTED = "a distribution with log_prob(x) and sample(key, n), or one of " + ", ".join(map(repr, FITTED))
+
+
+class FittedGaussian(Gaussian):
+    """A Gaussian that is not trained: its factor is inverted once, not in every step."""
+
+    whitener: Float[Array, "d d"]
+
+    def __init__(self, mean: Array, covariance: Array):
+        super().__init__(mean, covariance)
+        identity = jnp.eye(self.mean.size)
+        self.whitener = jax.scipy.linalg.solve_triangular(self.scale_tril, identity, lower=True)
+
+    def __call__(self, x: Float[Array, " d"], condition: Condition | None = None) -> Scalar:
+        """Return E(x)."""
+        return 0.5 * jnp.sum((self.whitener @ (x - self.mean)) ** 2)
 
 
 def draws(noise: Any, key: Key, n: int, event_shape: tuple[int, ...]) -> Array:
@@ -95,7 +110,7 @@ def fit_noise(owner: str, kind: str, x: Events) -> Any:
     if known is not None:
         require_spread(owner, known)
     if kind == "diagonal":
-        return Gaussian(rows.mean(0), jnp.diag(scale**2))
+        return FittedGaussian(rows.mean(0), jnp.diag(scale**2))
     correlation = jnp.atleast_2d(jnp.corrcoef(rows.T))
     values, axes = jnp.linalg.eigh(correlation)
     narrow = values < NARROWEST
@@ -106,7 +121,7 @@ def fit_noise(owner: str, kind: str, x: Events) -> Any:
             stacklevel=2,
         )
     widened = (axes * jnp.maximum(values, NARROWEST)) @ axes.T
-    return Gaussian(rows.mean(0), widened * scale * scale[:, None])
+    return FittedGaussian(rows.mean(0), widened * scale * scale[:, None])
 
 
 def noise_kind(x: Array | np.ndarray) -> str:
