@@ -1,7 +1,8 @@
-r"""The Langevin Stein operator under a kernel, in blocks.
+r"""The Langevin Stein operator, of a critic and under a kernel, the latter in blocks.
 
-For a law with score s, A f = s·f + tr ∇f has E_p[A f] = 0 for every f that vanishes fast enough. Applied to
-both arguments of a kernel k(x, y) = φ(u), u = ‖x − y‖², it gives the Stein kernel
+For a law with score s, A f = s·f + tr ∇f has E_p[A f] = 0 for every f that vanishes fast enough; under
+another law q it is E_q[(s − s_q)·f]. Applied to both arguments of a kernel k(x, y) = φ(u) with
+u = ‖x − y‖², it gives the Stein kernel
 
     H(x, y) = s(x)·s(y) k + s(x)·∇_y k + s(y)·∇_x k + tr ∇_x∇_y k
             = φ s(x)·s(y) + 2φ′ (s(y) − s(x))·(x − y) − 2d φ′ − 4u φ″,
@@ -23,12 +24,40 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from energax.derivatives import hutchinson_trace, jacobian_trace, tree_dot
 from energax.kernels import Kernel, squared_distances
-from energax.typing import Array, Float
+from energax.typing import Array, Event, Float, Key, Scalar
 
-__all__ = ["quadratic_forms", "stein_kernel", "stein_pairs"]
+__all__ = ["quadratic_forms", "stein_kernel", "stein_operator", "stein_pairs"]
 
 BLOCK = 1024  # rows of a block
+
+
+def stein_operator(
+    critic: Callable[[Event], Event], x: Event, s: Event, *, key: Key | None = None, probes: int = 0
+) -> tuple[Scalar, Event]:
+    """Return A f(x) = s·f(x) + tr ∇f(x), and f(x), at one event.
+
+    Parameters
+    ----------
+    critic
+        x ↦ f(x). If it has `value_and_trace(x, key)`, that is asked (a key lets its units drop out).
+    x, s
+        An event and the model's score there.
+    key
+        Decides the probes and what drops out.
+    probes
+        0 for the exact trace, else how many Gaussian probes estimate it.
+    """
+    if probes == 0 and hasattr(critic, "value_and_trace"):
+        value, trace = critic.value_and_trace(x, key)
+    elif probes == 0:
+        value, trace = critic(x), jacobian_trace(critic, x)
+    else:
+        assert key is not None
+        value = critic(x)
+        trace = hutchinson_trace(critic, x, key=key, probes=probes, distribution="gaussian")
+    return tree_dot(s, value) + trace, value
 
 
 def stein_kernel(

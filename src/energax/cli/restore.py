@@ -22,8 +22,8 @@ from energax.cli.run_folder import write_whole
 from energax.data import read_table
 from energax.data.images import SUFFIXES, open_image
 from energax.energies import Ising
+from energax.progress import ProgressBar
 from energax.tasks import Restoration, restore
-from energax.training.progress import ProgressBar
 
 if TYPE_CHECKING:
     from energax.cli.use import Trained

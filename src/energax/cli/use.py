@@ -26,11 +26,11 @@ from energax.cli.run_folder import RunFolder, write_whole
 from energax.config import RunConfig, from_dict, replace
 from energax.data import read_table
 from energax.energies import Ising
+from energax.progress import ProgressBar
 from energax.samplers import Observer, Run, observers
 from energax.tasks import Way, way
 from energax.tasks.rows import map_rows
 from energax.training.log import read_metrics
-from energax.training.progress import ProgressBar
 
 __all__ = ["Trained", "denoise", "inpaint", "report", "sample", "score", "target_file"]
 

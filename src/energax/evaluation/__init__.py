@@ -1,16 +1,33 @@
 """How good a model, or a sample, is: statements with an error, a p-value or a status."""
 
+from energax.evaluation.critics import CriticTraining
 from energax.evaluation.fssd import fssd_test
 from energax.evaluation.kernel_tests import ksd_test, linear_ksd_test
+from energax.evaluation.learned import (
+    OptimalCritic,
+    Ranking,
+    compare,
+    learned_stein_discrepancy,
+    lsd_test,
+    stein_discrepancy,
+)
 from energax.evaluation.mmd import mmd_test
-from energax.evaluation.result import TestResult
+from energax.evaluation.result import Discrepancy, TestResult
 from energax.evaluation.scores import LogDensity
 
 __all__ = [
+    "CriticTraining",
+    "Discrepancy",
     "LogDensity",
+    "OptimalCritic",
+    "Ranking",
     "TestResult",
+    "compare",
     "fssd_test",
     "ksd_test",
+    "learned_stein_discrepancy",
     "linear_ksd_test",
+    "lsd_test",
     "mmd_test",
+    "stein_discrepancy",
 ]

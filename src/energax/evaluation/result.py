@@ -8,7 +8,7 @@ import numpy as np
 
 from energax.typing import ArrayLike
 
-__all__ = ["TestResult", "bootstrap_p_value"]
+__all__ = ["Discrepancy", "TestResult", "bootstrap_p_value"]
 
 
 class TestResult(NamedTuple):
@@ -40,6 +40,36 @@ class TestResult(NamedTuple):
     null: str
     status: str
     n: int
+    settings: dict[str, object]
+
+
+class Discrepancy(NamedTuple):
+    """An estimated discrepancy between a sample's law and a model's; less is better.
+
+    Parameters
+    ----------
+    method
+        What was estimated.
+    estimate
+        Its value: 0 for the true model, up to its error.
+    standard_error
+        Of the estimate, from the spread of its terms; what was fitted on other rows is held fixed.
+    n
+        Rows that the estimate is a mean over.
+    status
+        "ok", or what to be wary of.
+    terms
+        What the estimate is the mean of, shape (n,): which rows disagree with the model.
+    settings
+        What was chosen or fitted on the way: the critic, the bandwidth, the curve of its training.
+    """
+
+    method: str
+    estimate: float
+    standard_error: float
+    n: int
+    status: str
+    terms: np.ndarray
     settings: dict[str, object]
 
 

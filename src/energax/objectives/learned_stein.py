@@ -25,11 +25,12 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from energax.checks import check, check_integer, check_number
-from energax.derivatives import hutchinson_trace, jacobian_trace, score, tree_dot
-from energax.energies import MLPField
+from energax.derivatives import score, tree_dot
+from energax.energies import Critic
 from energax.objectives.base import Batch, Objective, Player
 from energax.objectives.requirements import require_continuous
 from energax.objectives.targets import Density
+from energax.stein import stein_operator
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
 __all__ = ["LearnedSteinDiscrepancy"]
@@ -43,8 +44,8 @@ class LearnedSteinDiscrepancy(Objective):
     Parameters
     ----------
     critic
-        A network x ↦ f(x) of an event's shape, where it starts; `energies.MLPField` of two hidden layers of
-        `width` with SiLU if None.
+        A network x ↦ f(x) of an event's shape, where it starts; `energies.Critic` with layers of `width`
+        if None.
     penalty
         λ > 0 of λ E‖f‖². The model's gradient is that of the Fisher divergence, over 2λ.
     critic_steps
@@ -52,7 +53,8 @@ class LearnedSteinDiscrepancy(Objective):
     critic_learning_rate
         Adam's step of the critic.
     probes
-        0 for the exact trace (d Jacobian-vector products), else how many Gaussian probes estimate it.
+        0 for the exact trace (d Jacobian-vector products, unless the critic has `value_and_trace`), else how
+        many Gaussian probes estimate it. None: exact if the critic has that method, else one probe.
     width
         Of the default critic.
     warmup
@@ -73,7 +75,7 @@ class LearnedSteinDiscrepancy(Objective):
         penalty: float = 0.5,
         critic_steps: int = 5,
         critic_learning_rate: float = 1e-3,
-        probes: int = 1,
+        probes: int | None = None,
         width: int = 128,
         warmup: int = 200,
     ):
@@ -84,6 +86,8 @@ class LearnedSteinDiscrepancy(Objective):
         self.critic_steps = check_integer(owner, "critic_steps", critic_steps, at_least=1)
         rate = check_number(owner, "critic_learning_rate", critic_learning_rate, above=0)
         self.critic_learning_rate = jnp.asarray(rate)
+        if probes is None:
+            probes = 0 if critic is None or hasattr(critic, "value_and_trace") else 1
         self.probes = check_integer(owner, "probes", probes, at_least=0)
         self.width = check_integer(owner, "width", width, at_least=1)
         self.warmup = check_integer(owner, "warmup", warmup, at_least=0)
@@ -110,7 +114,7 @@ class LearnedSteinDiscrepancy(Objective):
         critic_key, warm_key = jax.random.split(key)
         shape = data.x.shape[1:]
         made = self.critic is None
-        first = MLPField(shape, width=self.width, depth=2, key=critic_key) if made else self.critic
+        first = Critic(shape, width=self.width, key=critic_key) if made else self.critic
         given = eqx.filter_eval_shape(first, jax.ShapeDtypeStruct(shape, jnp.float32)).shape
         check(given == shape, owner, "critic", f"of an event's shape, {shape}", f"shape {given}")
         net = eqx.filter(first, eqx.is_inexact_array)
@@ -152,13 +156,10 @@ class LearnedSteinDiscrepancy(Objective):
             f = self._critic(net)
 
             def one(x, c, k):
-                here = f(x)
-                if self.probes:
-                    trace = hutchinson_trace(f, x, key=k, probes=self.probes, distribution="gaussian")
-                else:
-                    trace = jacobian_trace(f, x)
-                flat = ravel_pytree(here)[0]
-                return tree_dot(score(model, x, c), here) + trace, jnp.sum(flat**2)
+                # Without a key nothing drops out: the critic of training is the one that the model meets.
+                told = score(model, x, c)
+                stein, here = stein_operator(f, x, told, key=k if self.probes else None, probes=self.probes)
+                return stein, jnp.sum(ravel_pytree(here)[0] ** 2)
 
             stein, size = jax.vmap(one)(batch.x, batch.condition, jax.random.split(key, len(batch)))
             return self.penalty * jnp.mean(size) - jnp.mean(stein), jnp.mean(stein)

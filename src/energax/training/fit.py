@@ -31,12 +31,12 @@ from energax.data import Transform
 from energax.energies import WithLogNormalizer
 from energax.loops import compiles_loop
 from energax.objectives import Batch, LogNormalizer, Objective
+from energax.progress import ProgressBar
 from energax.training.checkpoint import Checkpoints
 from energax.training.health import Diagnosis, Monitor
 from energax.training.log import MetricsLog
 from energax.training.mesh import data_mesh, place
 from energax.training.order import rows_of_steps
-from energax.training.progress import ProgressBar
 from energax.training.rollback import STRIDE, Copy, DivergenceError, changed, copied
 from energax.training.state import FitState, averaged, start
 from energax.training.step import Constants, advance, advance_once, loss_shapes, validate

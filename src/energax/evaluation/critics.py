@@ -1,0 +1,341 @@
+r"""Training a critic on rows and their scores, and choosing one on rows it has not seen.
+
+With h(x) = A f(x) = s(x)·f(x) + tr ∇f(x), s the model's score, a critic f ascends on the training rows
+
+    discrepancy    mean h − λ mean ‖f‖²             best at f* = (s − s_p)/2λ, where E h = E‖s − s_p‖²/2λ
+    power          mean h / sd h − λ mean ‖f‖²      what the power of a test of E h = 0 grows with
+
+(Grathwohl et al. 2020, eq. 8–12). Every `check_every` steps the critic is put to the validation rows,
+without dropout and with the exact trace, and the best of those met, the untrained one included, is kept:
+
+    power          mean h / sd h
+    discrepancy    mean h − λ mean ‖f‖², what the critic ascends on; or mean h − sd h, the paper's.
+
+An overfitted critic grows without bound, and mean h alone, with an error as large as itself, may call it the
+best of all. Both rules see through that; but for the multiples c f* of the best critic between normal laws
+δ apart, mean h − sd h = c (δ² − δ) is largest at c = 0 whenever δ < 1: the paper's rule finds no small
+discrepancy in any number of rows.
+
+Instead of the penalty a critic can be held to a box (each weight within ±`clip`) or to layers of spectral
+norm at most 1, both by projection after each step: then ‖f‖ is bounded by the architecture, and the
+best critic is another one than f*.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from energax import loops
+from energax.checks import check, check_choice, check_integer, check_number
+from energax.energies import ConvolutionalCritic, Critic
+from energax.progress import ProgressBar
+from energax.stein import stein_operator
+from energax.typing import Array, Float, Key, Scalar
+
+__all__ = ["CriticTraining", "Trained", "train_critic"]
+
+CONSTRAINTS = ("l2", "clipping", "spectral")
+ARCHITECTURES = ("mlp", "convolutional")
+MERITS = ("power", "discrepancy")
+SELECTIONS = ("objective", "mean-sd")
+SMALL = 1e-6  # beside a standard deviation
+ROWS = 2048  # rows whose trace is taken at a time
+TURNS = 2  # of the power iteration after each step
+
+
+@dataclass(frozen=True)
+class CriticTraining:
+    """How a critic is made and trained; the defaults are Grathwohl et al.'s (2020, B.1).
+
+    Parameters
+    ----------
+    architecture
+        "mlp" (`energies.Critic`, whose trace is exact and free) or "convolutional"
+        (`energies.ConvolutionalCritic`, for rows of shape (H, W, C)).
+    width
+        Hidden units of a layer; channels, if convolutional.
+    dropout
+        Share of hidden units left out in each step of an "mlp".
+    constraint
+        "l2" (the penalty λ mean ‖f‖²), "clipping" (weights within ±`clip`) or "spectral".
+    penalty
+        λ.
+    clip
+        The largest weight under "clipping".
+    steps
+        Of Adam.
+    check_every
+        Steps between two looks at the validation rows.
+    batch_size
+        Rows of a step; None for all of them.
+    learning_rate, weight_decay
+        Adam's; the decay enters its gradient.
+    probes
+        Gaussian probes for the trace in training: 0 for the exact one, None for exact with an "mlp" and one
+        probe else.
+    selection
+        "objective" or "mean-sd" (the paper's): what a critic of largest discrepancy is chosen by.
+    """
+
+    architecture: str = "mlp"
+    width: int = 300
+    dropout: float = 0.5
+    constraint: str = "l2"
+    penalty: float = 0.5
+    clip: float = 0.05
+    steps: int = 1000
+    check_every: int = 100
+    batch_size: int | None = None
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    probes: int | None = None
+    selection: str = "objective"
+
+    def __post_init__(self):
+        owner = type(self).__name__
+        check_choice(owner, "architecture", self.architecture, ARCHITECTURES)
+        check_choice(owner, "constraint", self.constraint, CONSTRAINTS)
+        check_choice(owner, "selection", self.selection, SELECTIONS)
+        check_integer(owner, "width", self.width, at_least=1)
+        check_integer(owner, "steps", self.steps, at_least=0)
+        check_integer(owner, "check_every", self.check_every, at_least=1)
+        if self.batch_size is not None:
+            check_integer(owner, "batch_size", self.batch_size, at_least=2)
+        if self.probes is not None:
+            check_integer(owner, "probes", self.probes, at_least=0)
+        check_number(owner, "dropout", self.dropout, at_least=0, at_most=0.99)
+        check_number(owner, "penalty", self.penalty, at_least=0)
+        for name in ("clip", "learning_rate"):
+            check_number(owner, name, getattr(self, name), above=0)
+        check_number(owner, "weight_decay", self.weight_decay, at_least=0)
+
+    def critic(self, event_shape: tuple[int, ...], key: Key) -> Any:
+        """Return a new critic for rows of this shape."""
+        if self.architecture == "convolutional":
+            return ConvolutionalCritic(event_shape, channels=self.width, key=key)
+        return Critic(event_shape, width=self.width, dropout=self.dropout, key=key)
+
+
+class Trained(NamedTuple):
+    """The chosen critic, the step it is of, and the whole training.
+
+    Parameters
+    ----------
+    critic
+        x ↦ f(x).
+    step
+        Steps it was trained for; 0 is the untrained one.
+    merit
+        Its merit on the validation rows.
+    curve
+        At each look, by name: `step`, and for the training and the validation rows mean and sd of h and the
+        mean of ‖f‖².
+    """
+
+    critic: Any
+    step: int
+    merit: float
+    curve: dict[str, np.ndarray]
+
+
+class Rows(NamedTuple):
+    """Events and the model's scores there."""
+
+    x: Array
+    s: Array
+
+
+class _Numbers(NamedTuple):
+    """What may change without a new program."""
+
+    penalty: Scalar
+    clip: Scalar
+    learning_rate: Scalar
+    weight_decay: Scalar
+
+
+class _Kind(NamedTuple):
+    """What a program is compiled for."""
+
+    power: bool
+    constraint: str
+    batch_size: int | None
+    probes: int
+
+
+class _Player(NamedTuple):
+    net: Any
+    opt: Any
+    directions: Any
+
+
+def train_critic(
+    critic: Any,
+    train: Rows,
+    validation: Rows,
+    how: CriticTraining,
+    *,
+    merit: str,
+    key: Key,
+    progress: bool | None = False,
+) -> Trained:
+    """Train from `critic` on, and return the best met on the validation rows.
+
+    Parameters
+    ----------
+    critic
+        x ↦ f(x), where training starts.
+    train, validation
+        Disjoint rows.
+    how
+        The settings; its architecture and width are those of the critic, however it was made.
+    merit
+        "power" or "discrepancy".
+    key
+        Decides minibatches, probes and what drops out.
+    progress
+        True, False, or None to show a bar on a terminal.
+    """
+    check_choice("train_critic", "merit", merit, MERITS)
+    exact = hasattr(critic, "value_and_trace")
+    probes = how.probes if how.probes is not None else (0 if exact else 1)
+    whole = how.batch_size is None or how.batch_size >= len(train.x)
+    kind = _Kind(merit == "power", how.constraint, None if whole else how.batch_size, probes)
+    penalty = how.penalty if how.constraint == "l2" else 0.0
+    numbers = _Numbers(*map(jnp.asarray, (penalty, how.clip, how.learning_rate, how.weight_decay)))
+    net, static = eqx.partition(critic, eqx.is_inexact_array)
+    player = _Player(net, _adam(numbers).init(net), _directions(net))
+    sets = [Rows(*map(jnp.asarray, rows)) for rows in (train, validation)]
+    compiled = loops.compiles_loop(critic, sets[0].x[0])
+    looks: list[list[float]] = []
+    best, step = Trained(critic, 0, -np.inf, {}), 0
+    with ProgressBar(progress, 0, how.steps, "training a critic") as bar:
+        while True:
+            seen = [[float(a) for a in _moments(player.net, static, rows)] for rows in sets]
+            looks.append([step, *seen[0], *seen[1]])
+            mean, sd, size = seen[1]
+            if kind.power:
+                worth = mean / (sd + SMALL)
+            else:
+                worth = mean - (sd if how.selection == "mean-sd" else penalty * size)
+            if worth > best.merit:
+                best = Trained(eqx.combine(player.net, static), step, worth, {})
+            if step >= how.steps or not np.isfinite(mean):
+                break
+            until = min(step + how.check_every, how.steps)
+            for stop in [until] if compiled else range(step + 1, until + 1):
+                begin = step if compiled else stop - 1
+                player = _steps(
+                    player, static, sets[0], numbers, kind, key, jnp.asarray(begin), jnp.asarray(stop)
+                )
+            step = until
+            bar.update(step, -worth)
+    finite = np.isfinite(best.merit)
+    allowed = "of a size that a critic can learn from"
+    check(finite, "train_critic", "scores", allowed, f"a mean h of {looks[0][4]}")
+    names = [f"{part}_{name}" for part in ("train", "validation") for name in ("mean", "sd", "size")]
+    return best._replace(curve=dict(zip(["step", *names], np.array(looks).T, strict=True)))
+
+
+def terms(critic: Any, rows: Rows) -> Float[np.ndarray, " n"]:
+    """Return h at the rows, with the exact trace."""
+    net, static = eqx.partition(critic, eqx.is_inexact_array)
+    return np.asarray(_terms(net, static, Rows(*map(jnp.asarray, rows)))[0], np.float64)
+
+
+def _adam(numbers: _Numbers) -> optax.GradientTransformation:
+    decayed = optax.add_decayed_weights(numbers.weight_decay)
+    return optax.chain(decayed, optax.adam(numbers.learning_rate))
+
+
+@eqx.filter_jit
+def _terms(net: Any, static: Any, rows: Rows) -> tuple[Array, Array]:
+    """Return h and ‖f‖² at the rows."""
+    critic = eqx.combine(net, static)
+
+    def one(row):
+        h, f = stein_operator(critic, *row)
+        return h, jnp.sum(f**2)
+
+    return jax.lax.map(one, rows, batch_size=min(ROWS, len(rows.x)))
+
+
+@eqx.filter_jit
+def _moments(net: Any, static: Any, rows: Rows) -> tuple[Array, Array, Array]:
+    h, size = _terms(net, static, rows)
+    return h.mean(), h.std(ddof=1), size.mean()
+
+
+@eqx.filter_jit
+def _steps(
+    player: _Player,
+    static: Any,
+    train: Rows,
+    numbers: _Numbers,
+    kind: _Kind,
+    key: Key,
+    start: Array,
+    stop: Array,
+) -> _Player:
+    def misfit(net, rows, k):
+        critic = eqx.combine(net, static)
+
+        def one(x, s, k):
+            h, f = stein_operator(critic, x, s, key=k, probes=kind.probes)
+            return h, jnp.sum(f**2)
+
+        h, size = jax.vmap(one)(*rows, jax.random.split(k, len(rows.x)))
+        value = h.mean() / (h.std(ddof=1) + SMALL) if kind.power else h.mean()
+        return numbers.penalty * size.mean() - value
+
+    def move(i, player):
+        row_key, loss_key = jax.random.split(jax.random.fold_in(key, i))
+        rows = train
+        if kind.batch_size is not None:
+            chosen = jax.random.randint(row_key, (kind.batch_size,), 0, len(train.x))
+            rows = Rows(train.x[chosen], train.s[chosen])
+        slope = jax.grad(misfit)(player.net, rows, loss_key)
+        change, opt = _adam(numbers).update(slope, player.opt, player.net)
+        net, directions = eqx.apply_updates(player.net, change), player.directions
+        if kind.constraint == "clipping":
+            net = jax.tree.map(lambda w: jnp.clip(w, -numbers.clip, numbers.clip), net)
+        elif kind.constraint == "spectral":
+            net, directions = _within_unit_norm(net, directions)
+        return _Player(net, opt, directions)
+
+    return loops.fori(start, stop, move, player)
+
+
+def _matrix(w: Array) -> Array:
+    """Return a layer's weights as a matrix: (outputs, inputs), or a convolution's (k·k·in, out)."""
+    return w if w.ndim == 2 else w.reshape(-1, w.shape[-1])
+
+
+def _directions(net: Any) -> Any:
+    """Return where the power iteration of each matrix starts; None for what is no matrix."""
+    return jax.tree.map(lambda w: jnp.ones(_matrix(w).shape[1]) if w.ndim > 1 else None, net)
+
+
+def _within_unit_norm(net: Any, directions: Any) -> tuple[Any, Any]:
+    """Return matrices divided by their largest singular value where it is above 1, and its directions."""
+
+    def turned(w, v):
+        if v is None:
+            return None
+        for _ in range(TURNS):
+            v = _matrix(w).T @ (_matrix(w) @ v)
+            v = v / (jnp.linalg.norm(v) + SMALL)
+        return v
+
+    def shrunk(w, v):
+        return w if v is None else w / jnp.maximum(1.0, jnp.linalg.norm(_matrix(w) @ v))
+
+    directions = jax.tree.map(turned, net, directions)
+    return jax.tree.map(shrunk, net, directions), directions

@@ -1,0 +1,306 @@
+"""The learned Stein discrepancy: its critic, its value against theory, its test, and mutants."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import energax as ex
+from energax.derivatives import jacobian_trace, score
+from energax.energies import ConvolutionalCritic, Critic
+from energax.evaluation import (
+    CriticTraining,
+    OptimalCritic,
+    compare,
+    learned_stein_discrepancy,
+    lsd_test,
+    stein_discrepancy,
+)
+from energax.evaluation import learned as module
+from energax.stein import stein_operator
+from energax.testing import assert_mean
+from energax.testing.objective import skewed_mixture
+
+from .calibration import assert_level, assert_power, p_values
+
+SMALL = CriticTraining(width=32, dropout=0.0, steps=40, check_every=20, learning_rate=1e-2)
+STRONG = {"training": replace(SMALL, steps=100, check_every=25), "split": (0.4, 0.1, 0.5)}
+FINDING = CriticTraining(
+    width=128, dropout=0.0, weight_decay=0.0, steps=1000, check_every=100, batch_size=256, learning_rate=2e-3
+)
+N, SPLIT = 700, (1 / 7, 1 / 7, 5 / 7)  # 500 rows are tested on
+
+
+def normal(d, n=N, shift=0.0, spread=1.0):
+    return lambda key: shift + spread * jax.random.normal(key, (n, d))
+
+
+def lsd(x, key, **settings):
+    settings = {"training": SMALL, "split": SPLIT, "draws": 500, **settings}
+    return lsd_test(x, scores=-x, key=key, progress=False, **settings)
+
+
+def strong(x, key):
+    return lsd(x, key, **STRONG)
+
+
+class TestCritic:
+    @pytest.mark.parametrize("dropout", [0.0, 0.5])
+    def test_its_trace_is_exact_and_drops_the_same_units(self, dropout, key):
+        critic = Critic((2, 3), width=20, dropout=dropout, key=key)
+        critic = eqx.tree_at(lambda c: c.betas, critic, replace=(jnp.full(20, 0.7), jnp.full(20, 1.9)))
+        x = jax.random.normal(key, (2, 3))
+        trace = critic.value_and_trace(x)[1]
+        np.testing.assert_allclose(trace, jacobian_trace(critic, x), rtol=1e-5, atol=1e-6)
+        dropped = lambda y: critic.value_and_trace(y, key)[0]  # noqa: E731
+        trace = critic.value_and_trace(x, key)[1]
+        np.testing.assert_allclose(trace, jacobian_trace(dropped, x), rtol=1e-5, atol=1e-6)
+        assert bool(jnp.allclose(dropped(x), critic(x))) == (dropout == 0)
+
+    def test_a_dropped_unit_is_made_up_for_by_the_others(self, key):
+        # The first layer's mask has mean one, so the value of an affine second layer keeps its mean.
+        critic = Critic((4,), width=50, dropout=0.3, key=key)
+        a = jax.random.normal(key, (50,))
+        values = jax.vmap(lambda k: critic._hidden(a, critic.betas[0], k)[0])(jax.random.split(key, 20_000))
+        wanted = critic._hidden(a, critic.betas[0], None)[0]
+        assert_mean(values @ jnp.ones(50), float(wanted.sum()), "masked units")
+
+    def test_probes_are_unbiased_for_the_operator(self, key):
+        critic = ConvolutionalCritic((4, 4, 1), channels=4, key=key)
+        x, s = jax.random.normal(key, (2, 4, 4, 1))
+        exact, value = stein_operator(critic, x, s)
+        np.testing.assert_allclose(exact, jnp.sum(s * value) + jacobian_trace(critic, x), rtol=1e-5)
+        probed = jax.vmap(lambda k: stein_operator(critic, x, s, key=k, probes=1)[0])
+        assert_mean(probed(jax.random.split(key, 20_000)), float(exact), "probed operator")
+
+
+def test_with_the_best_critic_it_is_the_fisher_divergence(key):
+    model, truth = ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2)), skewed_mixture()
+    x = truth.sample(key, 20_000)
+    difference = jax.vmap(lambda x: score(model, x) - score(truth, x))(x)
+    fisher = np.sum(np.asarray(difference) ** 2, 1)
+    for penalty in (0.5, 2.0):
+        found = stein_discrepancy(x, model, critic=OptimalCritic(model, truth, penalty))
+        gap = found.terms - fisher / (2 * penalty)
+        assert_mean(gap, 0.0, "stein terms against ‖s − s_p‖²/2λ")
+        np.testing.assert_allclose(found.standard_error, found.terms.std(ddof=1) / 20_000**0.5, rtol=1e-6)
+    itself = stein_discrepancy(x, truth, critic=OptimalCritic(model, truth))
+    assert_mean(itself.terms, 0.0, "stein terms of the truth")
+
+
+def gaussians(case, d):
+    """Return (the scores of the model, those of the truth, a sampler of the truth), fig. 3's two cases."""
+    if case == "means":
+        return (lambda x: -x), (lambda x: -(x - 0.5)), lambda key, n: 0.5 + jax.random.normal(key, (n, d))
+    return (lambda x: -x), (lambda x: -x / 2.0), lambda key, n: 2.0**0.5 * jax.random.normal(key, (n, d))
+
+
+@pytest.mark.parametrize("case", ["means", "scales"])
+def test_the_critic_nears_the_best_one_in_a_hundred_dimensions(case, key):
+    d = 100
+    model, truth, draw = gaussians(case, d)
+    x = np.asarray(draw(key, 20_000))
+    found = learned_stein_discrepancy(
+        x, scores=np.asarray(model(x)), training=FINDING, split=(0.8, 0.1, 0.1), key=key, progress=False
+    )
+    fresh = draw(jax.random.fold_in(key, 1), 2000)
+    best = OptimalCritic(ex.Score(model), ex.Score(truth))
+    f, wanted = jax.vmap(found.settings["critic"])(fresh), jax.vmap(best)(fresh)
+    cosine = jnp.sum(f * wanted) / jnp.linalg.norm(f) / jnp.linalg.norm(wanted)
+    assert cosine > 0.95
+    theory = float(jnp.mean(jnp.sum((model(fresh) - truth(fresh)) ** 2, 1)))
+    assert 0.9 * theory < found.estimate < 1.05 * theory + 5 * found.standard_error
+
+
+def test_it_tracks_the_theory_as_an_rbm_is_perturbed(key):
+    # LSD fig. 6: rows of one RBM, models whose couplings are off by more and more.
+    keys = jax.random.split(key, 6)
+    couplings = jax.random.rademacher(keys[0], (20, 8), jnp.float32)
+    b, c = jax.random.normal(keys[1], (20,)), jax.random.normal(keys[2], (8,))
+    truth = ex.energies.GaussianBernoulliRBM.from_parameters(couplings, b, c)
+    x = np.asarray(truth.sample(keys[3], 10_000))
+    noise = jax.random.normal(keys[4], couplings.shape)
+    scores = eqx.filter_jit(lambda m, x: jax.vmap(lambda x: score(m, x))(x))
+    found, theory = [], []
+    for level in (0.0, 0.1, 0.25):
+        model = ex.energies.GaussianBernoulliRBM.from_parameters(couplings + level * noise, b, c)
+        s = np.asarray(scores(model, x))
+        theory.append(float(np.mean(np.sum((s - np.asarray(scores(truth, x))) ** 2, 1))))
+        found.append(learned_stein_discrepancy(x, scores=s, training=FINDING, key=keys[5], progress=False))
+    values = [f.estimate for f in found]
+    assert values[0] < values[1] < values[2]
+    assert abs(values[0]) < 5 * found[0].standard_error
+    for value, exact, f in zip(values[1:], theory[1:], found[1:], strict=True):
+        assert 0.6 * exact < value < exact + 5 * f.standard_error
+
+
+class TestLevel:
+    @pytest.mark.parametrize("d", [2, 10, 50])
+    def test_it_has_its_level(self, d, key):
+        assert_level(p_values(lsd, normal(d), key, 2000))
+
+    def test_a_critic_tested_on_the_rows_that_trained_it_has_not(self, key, monkeypatch):
+        real = module._split
+
+        def again(*args):
+            (first, second, _), rest = real(*args)
+            return (first, second, first), rest
+
+        monkeypatch.setattr(module, "_split", again)
+        with pytest.raises(AssertionError):
+            assert_level(p_values(lambda x, k: lsd(x, k, split=(5 / 7, 1 / 7, 1 / 7)), normal(10), key, 100))
+
+
+class TestPower:
+    def test_it_rises_with_the_perturbation(self, key):
+        powers = []
+        for i, shift in enumerate((0.05, 0.15, 0.4)):
+            p = p_values(strong, normal(2, 1000, shift=shift), jax.random.fold_in(key, i), 100)
+            powers.append(np.mean(p <= 0.05))
+        assert powers[0] < powers[1] < powers[2]
+        assert_power(p, 0.9)
+
+    def test_another_spread_is_found(self, key):
+        assert_power(p_values(strong, normal(10, 1000, spread=1.2), key, 60), 0.9)
+
+    @pytest.mark.parametrize("mutant", ["frozen", "flipped"])
+    def test_it_has_none_with_a_critic_that_is(self, mutant, key, monkeypatch):
+        real = module.train_critic
+
+        def broken(critic, train, validation, how, **settings):
+            found = real(critic, train, validation, how, **settings)
+            if mutant == "frozen":
+                return found._replace(critic=critic)
+            flip = lambda l: eqx.tree_at(lambda l: (l.weight, l.bias), l, (-l.weight, -l.bias))  # noqa: E731
+            layers = found.critic.layers
+            return found._replace(
+                critic=eqx.tree_at(lambda c: c.layers, found.critic, (*layers[:2], flip(layers[2])))
+            )
+
+        monkeypatch.setattr(module, "train_critic", broken)
+        with pytest.raises(AssertionError):
+            assert_power(p_values(strong, normal(10, 1000, spread=1.2), key, 60), 0.9)
+
+
+def test_the_bootstrap_is_level_where_the_normal_is_not(key):
+    # A fixed critic whose h is skewed, and forty rows: E h = 0 for h = −x² + 1 up to its sign.
+    class Skewed(eqx.Module):
+        def __call__(self, x):
+            return x
+
+    def rejected(null):
+        def one(x, k):
+            h = np.asarray(1 - x[:, 0] ** 2, np.float64)
+            t = module._studentised(h[None])[0]
+            if null == "normal":
+                return float(module.scipy.stats.norm.sf(t))
+            return module.bootstrap_p_value(t, module._bootstrap(h, 300, k))
+
+        keys = jax.random.split(key, 2000)
+        x = np.asarray(jax.random.normal(key, (2000, 40, 1)))
+        return np.mean([one(a, k) <= 0.05 for a, k in zip(x, keys, strict=True)])
+
+    bootstrap, plain = rejected("bootstrap"), rejected("normal")
+    assert abs(bootstrap - 0.05) < abs(plain - 0.05)
+    assert plain > 0.075
+
+
+@pytest.mark.parametrize("constraint", ["clipping", "spectral"])
+def test_a_constraint_holds_where_it_is_asked_for(constraint, key):
+    x = np.asarray(normal(5, 2000, shift=0.5)(key))
+    how = CriticTraining(width=32, dropout=0.0, constraint=constraint, clip=0.1, steps=200, batch_size=256)
+    found = learned_stein_discrepancy(x, scores=-x, training=how, key=key, progress=False)
+    assert found.estimate > 5 * found.standard_error
+    for layer in found.settings["critic"].layers:
+        if constraint == "clipping":
+            assert jnp.abs(layer.weight).max() <= 0.1 + 1e-6
+        else:
+            assert jnp.linalg.norm(layer.weight, 2) < 1.02
+
+
+@pytest.mark.parametrize("selection", ["objective", "mean-sd"])
+def test_an_overfitted_critic_is_seen_through(selection, key):
+    # LSD fig. 10: a hundred rows of N(0, I) in ten dimensions, the model N(1, I), whose discrepancy is 10.
+    x = np.asarray(normal(10, 100)(key))
+    how = CriticTraining(
+        width=100, dropout=0.0, weight_decay=0.0, steps=600, check_every=50, selection=selection
+    )
+    found = learned_stein_discrepancy(
+        x, scores=1.0 - x, training=how, split=(0.6, 0.2, 0.2), key=key, progress=False
+    )
+    curve, chosen = found.settings["curve"], found.settings["step"]
+    assert curve["train_mean"][-1] > 100.0
+    assert curve["validation_sd"][-1] > 100.0
+    assert 0 < chosen <= 150
+    assert abs(found.estimate - 10.0) < 5 * found.standard_error + 2.0
+
+
+def test_a_small_discrepancy_is_found_by_the_objective_and_not_by_the_papers_rule(key):
+    x = np.asarray(normal(5, 4000, shift=0.2)(key))
+    chosen = []
+    for selection in ("objective", "mean-sd"):
+        how = CriticTraining(
+            width=32, dropout=0.0, steps=100, check_every=25, learning_rate=3e-3, selection=selection
+        )
+        found = learned_stein_discrepancy(
+            x, scores=-x, training=how, split=(0.5, 0.25, 0.25), key=key, progress=False
+        )
+        chosen.append(found)
+    assert chosen[1].settings["step"] == 0
+    assert chosen[1].status.startswith("the untrained critic was the best")
+    assert chosen[0].settings["step"] > 0
+    assert abs(chosen[0].estimate - 5 * 0.04) < 5 * chosen[0].standard_error
+
+
+def test_models_are_ranked_on_the_same_rows(key):
+    x = np.asarray(normal(3, 4000)(key))
+    models = {
+        "far": ex.energies.Gaussian(jnp.zeros(3), 2.0 * jnp.eye(3)),
+        "true": ex.energies.Gaussian(jnp.zeros(3), jnp.eye(3)),
+        "near": -(x - 0.3),
+    }
+    ranked = compare(models, x, training=FINDING, split=(0.5, 0.25, 0.25), key=key, progress=False)
+    assert ranked.names == ("true", "near", "far")
+    assert ranked.differences[0, 1] < -4 * ranked.errors[0, 1]
+    np.testing.assert_allclose(
+        ranked.differences[0, 2], ranked.found[0].estimate - ranked.found[2].estimate, rtol=1e-6
+    )
+    alone = learned_stein_discrepancy(
+        x, scores=models["near"], training=FINDING, split=(0.5, 0.25, 0.25), key=key, progress=False
+    )
+    assert alone.estimate == ranked.found[1].estimate
+
+
+SAMPLE = np.random.default_rng(0).standard_normal((60, 2)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (
+            lambda k: lsd_test(SAMPLE, scores=-SAMPLE, key=k),
+            r"x must be so many rows that each part of the split \(0.8, 0.1, 0.1\) holds at least 10; got 60",
+        ),
+        (lambda k: lsd_test(SAMPLE, scores=-SAMPLE, split=(0.5, 0.5, 0.1), key=k), "three positive shares"),
+        (lambda k: lsd_test(SAMPLE, scores=-SAMPLE, null="t", key=k), "null must be one of 'bootstrap'"),
+        (lambda k: CriticTraining(constraint="lipschitz"), "constraint must be one of 'l2', 'clipping'"),
+        (lambda k: CriticTraining(steps=-1), "steps must be a whole number of at least 0"),
+        (lambda k: compare({"one": -SAMPLE}, SAMPLE, key=k), "models must be a mapping of two or more"),
+        (
+            lambda k: lsd_test(
+                SAMPLE,
+                scores=-SAMPLE,
+                split=(0.4, 0.3, 0.3),
+                training=CriticTraining(architecture="convolutional"),
+                key=k,
+            ),
+            r"event_shape must be \(H, W, C\) with even sides; got \(2,\)",
+        ),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(call, sentence, key):
+    with pytest.raises(ex.InputError, match=sentence):
+        call(key)
