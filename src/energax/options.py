@@ -376,7 +376,7 @@ class LearnedSteinOptions:
     penalty: float = 0.5
     critic_steps: int = 5
     critic_learning_rate: float = 1e-3
-    probes: int = 1
+    probes: int | None = None
     width: int = 128
     warmup: int = 200
 

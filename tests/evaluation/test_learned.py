@@ -47,34 +47,35 @@ def strong(x, key):
     return lsd(x, key, **STRONG)
 
 
-class TestCritic:
-    @pytest.mark.parametrize("dropout", [0.0, 0.5])
-    def test_its_trace_is_exact_and_drops_the_same_units(self, dropout, key):
-        critic = Critic((2, 3), width=20, dropout=dropout, key=key)
-        critic = eqx.tree_at(lambda c: c.betas, critic, replace=(jnp.full(20, 0.7), jnp.full(20, 1.9)))
-        x = jax.random.normal(key, (2, 3))
-        trace = critic.value_and_trace(x)[1]
-        np.testing.assert_allclose(trace, jacobian_trace(critic, x), rtol=1e-5, atol=1e-6)
-        dropped = lambda y: critic.value_and_trace(y, key)[0]  # noqa: E731
-        trace = critic.value_and_trace(x, key)[1]
-        np.testing.assert_allclose(trace, jacobian_trace(dropped, x), rtol=1e-5, atol=1e-6)
-        assert bool(jnp.allclose(dropped(x), critic(x))) == (dropout == 0)
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_critics_trace_is_exact_and_drops_the_same_units(dropout, key):
+    critic = Critic((2, 3), width=20, dropout=dropout, key=key)
+    critic = eqx.tree_at(lambda c: c.betas, critic, replace=(jnp.full(20, 0.7), jnp.full(20, 1.9)))
+    x = jax.random.normal(key, (2, 3))
+    trace = critic.value_and_trace(x)[1]
+    np.testing.assert_allclose(trace, jacobian_trace(critic, x), rtol=1e-5, atol=1e-6)
+    dropped = lambda y: critic.value_and_trace(y, key)[0]  # noqa: E731
+    trace = critic.value_and_trace(x, key)[1]
+    np.testing.assert_allclose(trace, jacobian_trace(dropped, x), rtol=1e-5, atol=1e-6)
+    assert bool(jnp.allclose(dropped(x), critic(x))) == (dropout == 0)
 
-    def test_a_dropped_unit_is_made_up_for_by_the_others(self, key):
-        # The first layer's mask has mean one, so the value of an affine second layer keeps its mean.
-        critic = Critic((4,), width=50, dropout=0.3, key=key)
-        a = jax.random.normal(key, (50,))
-        values = jax.vmap(lambda k: critic._hidden(a, critic.betas[0], k)[0])(jax.random.split(key, 20_000))
-        wanted = critic._hidden(a, critic.betas[0], None)[0]
-        assert_mean(values @ jnp.ones(50), float(wanted.sum()), "masked units")
 
-    def test_probes_are_unbiased_for_the_operator(self, key):
-        critic = ConvolutionalCritic((4, 4, 1), channels=4, key=key)
-        x, s = jax.random.normal(key, (2, 4, 4, 1))
-        exact, value = stein_operator(critic, x, s)
-        np.testing.assert_allclose(exact, jnp.sum(s * value) + jacobian_trace(critic, x), rtol=1e-5)
-        probed = jax.vmap(lambda k: stein_operator(critic, x, s, key=k, probes=1)[0])
-        assert_mean(probed(jax.random.split(key, 20_000)), float(exact), "probed operator")
+def test_a_dropped_unit_is_made_up_for_by_the_others(key):
+    # The first layer's mask has mean one, so the value of an affine second layer keeps its mean.
+    critic = Critic((4,), width=50, dropout=0.3, key=key)
+    a = jax.random.normal(key, (50,))
+    values = jax.vmap(lambda k: critic._hidden(a, critic.betas[0], k)[0])(jax.random.split(key, 20_000))
+    wanted = critic._hidden(a, critic.betas[0], None)[0]
+    assert_mean(values @ jnp.ones(50), float(wanted.sum()), "masked units")
+
+
+def test_probes_are_unbiased_for_the_operator(key):
+    critic = ConvolutionalCritic((4, 4, 1), channels=4, key=key)
+    x, s = jax.random.normal(key, (2, 4, 4, 1))
+    exact, value = stein_operator(critic, x, s)
+    np.testing.assert_allclose(exact, jnp.sum(s * value) + jacobian_trace(critic, x), rtol=1e-5)
+    probed = jax.vmap(lambda k: stein_operator(critic, x, s, key=k, probes=1)[0])
+    assert_mean(probed(jax.random.split(key, 20_000)), float(exact), "probed operator")
 
 
 def test_with_the_best_critic_it_is_the_fisher_divergence(key):
@@ -137,52 +138,53 @@ def test_it_tracks_the_theory_as_an_rbm_is_perturbed(key):
         assert 0.6 * exact < value < exact + 5 * f.standard_error
 
 
-class TestLevel:
-    @pytest.mark.parametrize("d", [2, 10, 50])
-    def test_it_has_its_level(self, d, key):
-        assert_level(p_values(lsd, normal(d), key, 2000))
-
-    def test_a_critic_tested_on_the_rows_that_trained_it_has_not(self, key, monkeypatch):
-        real = module._split
-
-        def again(*args):
-            (first, second, _), rest = real(*args)
-            return (first, second, first), rest
-
-        monkeypatch.setattr(module, "_split", again)
-        with pytest.raises(AssertionError):
-            assert_level(p_values(lambda x, k: lsd(x, k, split=(5 / 7, 1 / 7, 1 / 7)), normal(10), key, 100))
+@pytest.mark.parametrize("d", [2, 10, 50])
+def test_the_test_has_its_level(d, key):
+    assert_level(p_values(lsd, normal(d), key, 2000))
 
 
-class TestPower:
-    def test_it_rises_with_the_perturbation(self, key):
-        powers = []
-        for i, shift in enumerate((0.05, 0.15, 0.4)):
-            p = p_values(strong, normal(2, 1000, shift=shift), jax.random.fold_in(key, i), 100)
-            powers.append(np.mean(p <= 0.05))
-        assert powers[0] < powers[1] < powers[2]
-        assert_power(p, 0.9)
+def test_a_critic_tested_on_the_rows_that_trained_it_has_not(key, monkeypatch):
+    real = module._split
 
-    def test_another_spread_is_found(self, key):
+    def again(*args):
+        (first, second, _), rest = real(*args)
+        return (first, second, first), rest
+
+    monkeypatch.setattr(module, "_split", again)
+    with pytest.raises(AssertionError):
+        assert_level(p_values(lambda x, k: lsd(x, k, split=(5 / 7, 1 / 7, 1 / 7)), normal(10), key, 100))
+
+
+def test_power_rises_with_the_perturbation(key):
+    powers = []
+    for i, shift in enumerate((0.05, 0.15, 0.4)):
+        p = p_values(strong, normal(2, 1000, shift=shift), jax.random.fold_in(key, i), 100)
+        powers.append(np.mean(p <= 0.05))
+    assert powers[0] < powers[1] < powers[2]
+    assert_power(p, 0.9)
+
+
+def test_another_spread_is_found(key):
+    assert_power(p_values(strong, normal(10, 1000, spread=1.2), key, 60), 0.9)
+
+
+@pytest.mark.parametrize("mutant", ["frozen", "flipped"])
+def test_there_is_no_power_with_a_critic_that_is(mutant, key, monkeypatch):
+    real = module.train_critic
+
+    def broken(critic, train, validation, how, **settings):
+        found = real(critic, train, validation, how, **settings)
+        if mutant == "frozen":
+            return found._replace(critic=critic)
+        flip = lambda l: eqx.tree_at(lambda l: (l.weight, l.bias), l, (-l.weight, -l.bias))  # noqa: E731
+        layers = found.critic.layers
+        return found._replace(
+            critic=eqx.tree_at(lambda c: c.layers, found.critic, (*layers[:2], flip(layers[2])))
+        )
+
+    monkeypatch.setattr(module, "train_critic", broken)
+    with pytest.raises(AssertionError):
         assert_power(p_values(strong, normal(10, 1000, spread=1.2), key, 60), 0.9)
-
-    @pytest.mark.parametrize("mutant", ["frozen", "flipped"])
-    def test_it_has_none_with_a_critic_that_is(self, mutant, key, monkeypatch):
-        real = module.train_critic
-
-        def broken(critic, train, validation, how, **settings):
-            found = real(critic, train, validation, how, **settings)
-            if mutant == "frozen":
-                return found._replace(critic=critic)
-            flip = lambda l: eqx.tree_at(lambda l: (l.weight, l.bias), l, (-l.weight, -l.bias))  # noqa: E731
-            layers = found.critic.layers
-            return found._replace(
-                critic=eqx.tree_at(lambda c: c.layers, found.critic, (*layers[:2], flip(layers[2])))
-            )
-
-        monkeypatch.setattr(module, "train_critic", broken)
-        with pytest.raises(AssertionError):
-            assert_power(p_values(strong, normal(10, 1000, spread=1.2), key, 60), 0.9)
 
 
 def test_the_bootstrap_is_level_where_the_normal_is_not(key):
