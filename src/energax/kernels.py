@@ -113,7 +113,8 @@ def median_bandwidth(x: ArrayLike, key: Key) -> float:
     rows = np.asarray(x, np.float32)
     if len(rows) > MEDIAN_OF:
         rows = rows[np.asarray(jax.random.choice(key, len(rows), (MEDIAN_OF,), replace=False))]
-    u = np.asarray(squared_distances(jnp.asarray(rows), jnp.asarray(rows)))
-    median = float(np.sqrt(np.median(u[np.triu_indices(len(rows), 1)])))
+    size = np.sum(rows**2, 1)
+    u = size[:, None] + size - 2 * rows @ rows.T  # in NumPy: nothing to compile for each number of rows
+    median = float(np.sqrt(max(0.0, np.median(u[np.triu_indices(len(rows), 1)]))))
     check(median > 0, "median_bandwidth", "x", "rows of which most differ", "a median distance of 0")
     return median

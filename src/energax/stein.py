@@ -108,7 +108,7 @@ def quadratic_forms(
         In float64: shapes (number of forms,) and (n,).
     """
     n = len(rows[0])
-    size = min(BLOCK, n)
+    size = min(BLOCK, 1 << (n - 1).bit_length())  # powers of two: few programs for all numbers of rows
     padded = -(-n // size) * size
     whole = tuple(jnp.asarray(np.pad(a, [(0, padded - n), *[(0, 0)] * (a.ndim - 1)])) for a in rows)
     w = jnp.asarray(np.pad(weights, [(0, 0), (0, padded - n)]))

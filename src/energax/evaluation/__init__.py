@@ -12,6 +12,7 @@ from energax.evaluation.learned import (
     stein_discrepancy,
 )
 from energax.evaluation.mmd import mmd_test
+from energax.evaluation.posterior import posterior_rows
 from energax.evaluation.result import Discrepancy, TestResult
 from energax.evaluation.scores import LogDensity
 
@@ -29,5 +30,6 @@ __all__ = [
     "linear_ksd_test",
     "lsd_test",
     "mmd_test",
+    "posterior_rows",
     "stein_discrepancy",
 ]

@@ -118,9 +118,7 @@ class CriticTraining:
 
     def critic(self, event_shape: tuple[int, ...], key: Key) -> Any:
         """Return a new critic for rows of this shape."""
-        if self.architecture == "convolutional":
-            return ConvolutionalCritic(event_shape, channels=self.width, key=key)
-        return Critic(event_shape, width=self.width, dropout=self.dropout, key=key)
+        return _made(self.architecture, tuple(event_shape), self.width, self.dropout, key)
 
 
 class Trained(NamedTuple):
@@ -211,9 +209,9 @@ def train_critic(
     penalty = how.penalty if how.constraint == "l2" else 0.0
     numbers = _Numbers(*map(jnp.asarray, (penalty, how.clip, how.learning_rate, how.weight_decay)))
     net, static = eqx.partition(critic, eqx.is_inexact_array)
-    player = _Player(net, _adam(numbers).init(net), _directions(net))
+    player = _first(net, numbers)
     sets = [Rows(*map(jnp.asarray, rows)) for rows in (train, validation)]
-    compiled = loops.compiles_loop(critic, sets[0].x[0])
+    compiled = isinstance(critic, Critic) or loops.compiles_loop(critic, sets[0].x[0])
     looks: list[list[float]] = []
     best, step = Trained(critic, 0, -np.inf, {}), 0
     with ProgressBar(progress, 0, how.steps, "training a critic") as bar:
@@ -253,6 +251,18 @@ def terms(critic: Any, rows: Rows) -> Float[np.ndarray, " n"]:
 def _adam(numbers: _Numbers) -> optax.GradientTransformation:
     decayed = optax.add_decayed_weights(numbers.weight_decay)
     return optax.chain(decayed, optax.adam(numbers.learning_rate))
+
+
+@eqx.filter_jit
+def _made(architecture: str, event_shape: tuple[int, ...], width: int, dropout: float, key: Key) -> Any:
+    if architecture == "convolutional":
+        return ConvolutionalCritic(event_shape, channels=width, key=key)
+    return Critic(event_shape, width=width, dropout=dropout, key=key)
+
+
+@eqx.filter_jit
+def _first(net: Any, numbers: _Numbers) -> _Player:
+    return _Player(net, _adam(numbers).init(net), _directions(net))
 
 
 @eqx.filter_jit

@@ -61,7 +61,8 @@ def ksd_test(
     Parameters
     ----------
     x
-        Rows, shape (n, *event).
+        Rows, shape (n, *event); or ArviZ's `InferenceData`, whose posterior is thinned to draws that may pass
+        for independent and whose rows are all its variables, flattened in their order.
     model
         An energy, a `Score`, or `evaluation.LogDensity(f)`; or None where `scores` are given.
     scores

@@ -29,6 +29,7 @@ import scipy.stats
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.derivatives import score
 from energax.evaluation.critics import CriticTraining, Rows, Trained, terms, train_critic
+from energax.evaluation.posterior import is_posterior
 from energax.evaluation.result import Discrepancy, TestResult, bootstrap_p_value
 from energax.evaluation.scores import sample_and_scores
 from energax.typing import ArrayLike, Event, Float, Key, Model
@@ -258,7 +259,8 @@ def _is_array(model: Any) -> bool:
 
 def _rows(owner: str, x: ArrayLike, model: Model | None, scores: ArrayLike | None) -> Rows:
     rows, s = sample_and_scores(owner, x, model, scores)
-    return Rows(*(a.reshape(np.shape(x)) for a in (rows, s)))
+    event = rows.shape[1:] if is_posterior(x) else np.shape(x)[1:]
+    return Rows(*(a.reshape(len(a), *event) for a in (rows, s)))
 
 
 def _split(

@@ -12,7 +12,8 @@ import numpy as np
 from energax.checks import check, check_array
 from energax.derivatives import score
 from energax.energies import Gamma, TruncatedGaussian
-from energax.typing import ArrayLike, Model
+from energax.evaluation.posterior import is_posterior, posterior_rows
+from energax.typing import Array, ArrayLike, Model
 
 __all__ = ["LogDensity", "sample_and_scores"]
 
@@ -62,7 +63,13 @@ def sample_and_scores(
     )
     allowed = "on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
     check(not isinstance(model, BOUNDED), owner, "model", allowed, f"a {type(model).__name__}")
+    kept: Any = slice(None)
+    if is_posterior(x):
+        x, kept = posterior_rows(x)
     rows = check_array(owner, "x", x, at_least_rows=FEWEST)
+    shape, rows = rows.shape, rows[kept]
+    enough = len(rows) >= FEWEST
+    check(enough, owner, "x", f"draws worth at least {FEWEST} independent ones", f"worth {len(rows)}")
     own = None if model is None else _scores(model, rows)
     if scores is None:
         assert own is not None
@@ -71,9 +78,8 @@ def sample_and_scores(
         found, where = np.asarray(scores), "finite at every row"
         numeric = found.dtype.kind in "fiu"
         check(numeric, owner, "scores", "an array of real numbers", f"entries of type {found.dtype}")
-        fits = found.shape == rows.shape
-        check(fits, owner, "scores", f"of the shape of x, {rows.shape}", f"shape {found.shape}")
-        found = found.astype(np.float32)
+        check(found.shape == shape, owner, "scores", f"of the shape of x, {shape}", f"shape {found.shape}")
+        found = found[kept].astype(np.float32)
     flat = found.reshape(len(rows), -1)
     bad = np.flatnonzero(~np.isfinite(flat).all(1))
     some = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
@@ -86,12 +92,15 @@ def sample_and_scores(
     return rows.reshape(len(rows), -1), flat
 
 
-def _scores(model: Model, rows: np.ndarray) -> np.ndarray:
-    @eqx.filter_jit
-    def chunk(model, x):
-        return jax.vmap(lambda y: score(model, y))(x)
+@eqx.filter_jit
+def _chunk(model: Model, x: Array) -> Array:
+    return jax.vmap(lambda y: score(model, y))(x)
 
-    size = min(CHUNK, len(rows))
+
+def _scores(model: Model, rows: np.ndarray) -> np.ndarray:
+    size = min(CHUNK, 1 << (len(rows) - 1).bit_length())  # powers of two: few programs for all sizes
     padded = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, axis=0)])
-    parts = [np.asarray(chunk(model, jnp.asarray(padded[i : i + size]))) for i in range(0, len(padded), size)]
+    parts = [
+        np.asarray(_chunk(model, jnp.asarray(padded[i : i + size]))) for i in range(0, len(padded), size)
+    ]
     return np.concatenate(parts)[: len(rows)]
