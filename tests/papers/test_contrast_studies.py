@@ -64,6 +64,7 @@ def test_slopes_are_those_of_the_medians():
     assert error < 1e-6
 
 
+@pytest.mark.study
 def test_the_study_of_three_models(tmp_path):
     facts = studied("cnce-models", tmp_path)
     (ica,) = facts["results"].values()

@@ -90,6 +90,7 @@ def test_the_divergence_is_what_the_likelihoods_of_many_draws_differ_by():
     assert float(rbm_comparison.bits(truth, x)) == pytest.approx(own, rel=1e-4)
 
 
+@pytest.mark.study
 def test_the_study_of_small_machines(tmp_path):
     facts = studied("rbm-comparison", tmp_path)
     for name in rbm_comparison.methods():
@@ -117,6 +118,7 @@ def test_a_log_density_is_judged_by_its_shape_and_its_mass():
     assert far[fce_2d.JS] == pytest.approx(np.log(2), abs=1e-3)
 
 
+@pytest.mark.study
 def test_the_study_of_eight_gaussians(tmp_path):
     facts = studied("fce-2d", tmp_path)
     assert tuple(facts["errors"]) == fce_2d.FEW

@@ -22,6 +22,7 @@ def test_log_z_by_the_gram_matrix_is_that_of_the_enumeration():
     assert float(gram_log_normalizer(model)) == pytest.approx(float(model.log_normalizer()), rel=1e-5)
 
 
+@pytest.mark.study
 def test_the_study_of_logits(tmp_path):
     facts = studied("gb-rbm", tmp_path)
     found = facts["results"]

@@ -10,6 +10,7 @@ from energax.papers import STUDIES, ising_denoising
 from energax.tasks.restore import METHODS
 
 
+@pytest.mark.study
 def test_the_study_restores_and_tells_by_how_much(tmp_path):
     told = []
     figure = STUDIES["ising-denoising"].run(tmp_path, "smoke", told.append)

@@ -92,6 +92,7 @@ def test_the_bias_of_a_gradient_is_seen_where_there_is_one_and_only_there():
     assert unbiased["noise"] > biased["noise"]
 
 
+@pytest.mark.study
 def test_the_study_of_bars_and_stripes(tmp_path):
     facts = studied("bars-and-stripes", tmp_path)
     assert tuple(facts["results"]) == bars_and_stripes.SIZES["smoke"].names

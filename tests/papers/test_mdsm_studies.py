@@ -64,6 +64,7 @@ def test_the_study_of_importance_weights(tmp_path):
     assert cases["full, d = 16"]["w exact"][1] > 1
 
 
+@pytest.mark.study
 def test_the_ablations(tmp_path):
     found = _run("mdsm-ablations", tmp_path)
     cases = found["cases"]

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 import energax as ex
 from energax.papers import STUDIES
@@ -20,6 +21,7 @@ def test_the_judge_tells_digits_from_noise():
     assert 2.0 < real["entropy"] <= np.log(10)
 
 
+@pytest.mark.study
 def test_the_study_runs_and_judges(tmp_path):
     # In small: what is measured is not asserted here.
     told = []

@@ -64,7 +64,7 @@ def test_the_energy_is_quadratic_along_rays_where_the_noise_is_large(digits_fit)
 def test_the_energy_is_linear_in_temperature_where_it_is_quadratic(digits_fit):
     # At equilibrium at each temperature, from √T σ₀ = 0.3 to 1: slope d/2 by equipartition.
     digits, rng = ex.data.digits(), np.random.default_rng(0)
-    temperatures, means = np.array([9.0, 16, 25, 36, 49, 64, 81, 100]), []
+    temperatures, means = np.array([9.0, 25, 49, 81, 100]), []
     for temperature in temperatures:
         noise = 0.1 * temperature**0.5 * rng.standard_normal((128, 64))
         seen = run(
