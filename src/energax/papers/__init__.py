@@ -209,5 +209,19 @@ STUDIES: dict[str, Study] = {
             cost="cpu: two tables, three splits, 24 trainings, three minutes; paper: five tables, ten splits",
             module="nce_table",
         ),
+        Study(
+            name="lsd-model-selection",
+            title="Which critic is kept: mean, mean − sd or the objective, where the truth is known",
+            source="Grathwohl et al. (2020), appendix A and figure 10",
+            cost="cpu: 128 critics of ten dimensions, two minutes; paper: 600 wider ones, longer",
+            module="lsd_model_selection",
+        ),
+        Study(
+            name="lsd-critic",
+            title="Learned critics against the best one between Gaussians in a hundred dimensions",
+            source="Grathwohl et al. (2020), figure 3",
+            cost="cpu: 24 critics on 1,000 to 20,000 rows, some minutes; paper: 80 wider ones",
+            module="lsd_critic",
+        ),
     ]
 }
