@@ -9,7 +9,10 @@ import pytest
 from energax.cli import main
 from energax.cli.app import DATA_NAMES, TOY_NAMES
 
-COMMANDS = ("train", "sample", "denoise", "inpaint", "score", "info", "report", "reproduce", "demo")
+COMMANDS = (
+    *("train", "sample", "denoise", "inpaint", "score", "test", "compare", "info", "report"),
+    *("reproduce", "demo"),
+)
 
 
 def test_help_needs_nothing_heavy():

@@ -1,6 +1,7 @@
 """`energax test` says whether a sample is from a law, whatever the law comes as."""
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ def sample(here):
     np.save(here / "scores.npy", -x)
     np.save(here / "half.npy", -0.5 * x)
     (here / "model.py").write_text(MODEL)
+    (here / "model.nc").write_text(MODEL)
     return x
 
 
@@ -42,6 +44,7 @@ def p_value(out):
         "--log-density model.py:log_density --scores scores.npy --bandwidth power",
         "--scores scores.npy --method linear-ksd --kernel rbf",
         "--scores scores.npy --method fssd",
+        "--scores scores.npy --method lsd",
     ],
 )
 def test_a_sample_of_the_law_passes(law, energax, sample):
@@ -64,7 +67,7 @@ def test_the_energy_of_a_run_is_taken_in_the_units_of_the_table(energax, here, t
 
     status, out, err = energax("test", table_file, "--run", table_run)
     assert status == 0, err
-    energy, rows = _of_run(table_run, str(table_file))
+    energy, rows = _of_run("test", table_run, str(table_file))
     # The score by finite differences of what `energax score` says of the rows.
     status, said, _ = energax("score", table_run, table_file)
     np.testing.assert_allclose(float(said.split()[0]), energy(rows[0]), rtol=1e-3, atol=1e-3)
@@ -77,9 +80,48 @@ def test_the_energy_of_a_run_is_taken_in_the_units_of_the_table(energax, here, t
     assert f"{found.statistic:.6g}" in out
 
 
+def test_a_chain_of_arviz_is_thinned(energax, sample, here):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version
+        import arviz
+    chain = np.repeat(sample, 3, axis=0).reshape(2, 450, 2)
+    arviz.from_dict(posterior={"x": chain}).to_netcdf(here / "chain.nc")
+    status, out, err = energax("test", "chain.nc", "--log-density", "model.py:log_density")
+    assert status == 0, err
+    assert p_value(out) > 0.01
+    kept = int(re.search(r"^rows +(\d+) of 900 draws$", out, re.MULTILINE).group(1))
+    assert 80 < kept < 300
+
+
+def test_runs_are_ranked_by_how_near_they_are(energax, here, table_run, table_file):
+    worse = here / "worse"
+    status, _, err = energax(
+        "train", table_file, "--out", worse, "--steps", "1", "--learning-rate", "1e-6", *TINY
+    )
+    assert status == 0, err
+    status, out, err = energax("compare", table_file, worse, table_run, "--steps", "60")
+    assert status == 0, err
+    lines = [line.split() for line in out.splitlines()[1:]]
+    assert {lines[0][0], lines[1][0]} == {str(worse), str(table_run)}
+    assert float(lines[0][1]) < float(lines[1][1])
+    np.testing.assert_allclose(float(lines[1][1]) - float(lines[0][1]), float(lines[1][3]), rtol=1e-2)
+    assert "On 20 of 200, 3 numbers each; less is better" in out
+    for words, said in [
+        ((table_run,), "RUNS must be two or more run folders; got 1"),
+        ((table_run, table_run), "RUNS must be different run folders"),
+        ((table_run, worse, "--penalty", "0"), "--penalty must be a finite number above 0"),
+    ]:
+        status, out, err = energax("compare", table_file, *words)
+        assert (status, out) == (2, "")
+        assert said in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        ("x.npy --scores scores.npy --method lsd --kernel rbf", "--kernel and --bandwidth must be left out"),
+        ("gone.nc --scores scores.npy", "FILE must be an existing file; got 'gone.nc'"),
+        ("model.nc --scores scores.npy", "model.nc must be a NetCDF file of ArviZ's"),
         ("x.npy", "the law must be one of --run, --log-density, --scores, --reference"),
         ("x.npy --scores scores.npy --reference x.npy", "the law must be one of"),
         (

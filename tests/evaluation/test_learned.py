@@ -276,6 +276,23 @@ def test_models_are_ranked_on_the_same_rows(key):
     assert alone.estimate == ranked.found[1].estimate
 
 
+def test_units_of_columns_do_not_matter_where_they_are_taken_out(key):
+    x = np.asarray(normal(3, 1000, spread=1.2)(key))
+    mean, scale = np.array([170.0, 0.0, -3.0]), np.array([10.0, 1.0, 0.05])
+    how = replace(SMALL, standardise=True, steps=100)
+    plain = lsd(x, key, training=how)
+    other = lsd_test(
+        mean + scale * x, scores=-x / scale, training=how, split=SPLIT, draws=500, key=key, progress=False
+    )
+    np.testing.assert_allclose(other.statistic, plain.statistic, rtol=2e-2)
+    assert other.p_value < 0.05
+    # The critic is one of rows in their own units: its operator there is what was measured.
+    critic, row = other.settings["critic"], jnp.asarray((mean + scale * x)[0], jnp.float32)
+    np.testing.assert_allclose(
+        critic.value_and_trace(row)[1], jacobian_trace(critic, row), rtol=1e-3, atol=1e-4
+    )
+
+
 SAMPLE = np.random.default_rng(0).standard_normal((60, 2)).astype(np.float32)
 
 

@@ -478,7 +478,7 @@ def judge(
     log_density: str | None = None,
     scores: str | None = None,
     reference: str | None = None,
-    method: Literal["ksd", "linear-ksd", "fssd", "mmd"] | None = None,
+    method: Literal["ksd", "linear-ksd", "fssd", "lsd", "mmd"] | None = None,
     kernel: Literal["imq", "rbf"] | None = None,
     bandwidth: str = "median",
     draws: int = 1000,
@@ -486,7 +486,8 @@ def judge(
 ) -> int:
     """Test whether a sample comes from a law: a statistic and a p-value, no level decided for you.
 
-    FILE holds the sample, rows in a .csv, .parquet, .npy or .npz. The law is that of a run (--run),
+    FILE holds the sample, rows in a .csv, .parquet, .npy or .npz, or a chain in ArviZ's .nc, which
+    is thinned to draws that may pass for independent. The law is that of a run (--run),
     of a log-density written in JAX (--log-density), or of scores ∇ log p at the rows that were
     computed elsewhere, by Stan, PyMC, NumPyro or Torch (--scores); it needs no normaliser. With
     --reference the question is whether two samples come from one law.
@@ -496,6 +497,7 @@ def judge(
         ksd         kernel Stein discrepancy, wild bootstrap: the default; time n²
         linear-ksd  the same on disjoint pairs: very many rows, less power
         fssd        at a few locations, which it finds on a fifth of the rows
+        lsd         a network learns where the law is wrong, on nine tenths of the rows: many columns
         mmd         two samples, by permutations (with --reference)
 
     The p-value is the share of samples of the law itself that would look as bad or worse. Rows
@@ -507,6 +509,7 @@ def judge(
         energax test chain.csv --log-density model.py:log_density
         energax test draws.npy --scores scores.npy --bandwidth power
         energax test samples.csv --reference held_out.csv
+        energax test posterior.nc --log-density model.py:log_density
 
     Parameters
     ----------
@@ -543,6 +546,42 @@ def judge(
         draws=draws,
         seed=seed,
     )
+
+
+@command(JUDGE)
+def compare(
+    file: str,
+    /,
+    *runs: Path,
+    steps: int = 1000,
+    penalty: float = 0.5,
+    seed: Seed = 0,
+) -> int:
+    """Rank trained models by the learned Stein discrepancy from held-out rows, with errors.
+
+    For each run a network looks for where the model's score is not the data's: on most of the rows
+    it learns, on some it is chosen, on the rest the discrepancy is measured. No normaliser and no
+    samples are needed, so energies of any kind compare, each in the units of the data.
+
+    For example:
+
+        energax compare held_out.csv runs/multiscale runs/nce
+        energax compare held_out.npy runs/a runs/b runs/c --steps 300
+
+    Parameters
+    ----------
+    file
+        Rows that no run was trained on.
+    runs
+        Run folders of energies over real numbers.
+    steps
+        Of each critic's training.
+    penalty
+        Of λ E‖f‖²: the discrepancy is E‖s − s_p‖²/2λ at most.
+    """
+    from energax.cli.judge import compare
+
+    return compare(file, list(runs), steps=steps, penalty=penalty, seed=seed)
 
 
 @command(USE)

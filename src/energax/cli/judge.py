@@ -1,9 +1,10 @@
-"""`energax test`: whether a sample is from the law of a run, of a log-density, of given scores."""
+"""`energax test` and `energax compare`: whether a sample is from a law, and which law it is nearest."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from energax import evaluation
-from energax.checks import InputError, check, check_integer
+from energax.checks import InputError, check, check_integer, check_number
 from energax.cli.device import prepare
 from energax.cli.show import print_table
 from energax.cli.use import Trained
@@ -20,7 +21,10 @@ from energax.data import read_table
 from energax.evaluation.bandwidth import BANDWIDTHS
 from energax.options import MACHINES, of_bits
 
-__all__ = ["judge"]
+__all__ = ["compare", "judge"]
+
+NETCDF = ".nc"
+TABLES = evaluation.CriticTraining(standardise=True)  # columns come in units of their own
 
 
 class InDataUnits(eqx.Module):
@@ -60,16 +64,16 @@ def judge(
     width = _bandwidth(bandwidth)
     prepare("auto")
     key = jax.random.key(seed)
-    x = read_table(file).rows
+    x = _sample(file)
     if two:
         assert reference is not None
         settings = {"kernel": kernel or "rbf", "bandwidth": width, "draws": draws, "key": key}
         return _told(evaluation.mmd_test(x, read_table(reference).rows, **settings), x)
     model = None
     if run is not None:
-        model, x = _of_run(run, file)
+        model, x = _of_run("test", run, file)
     elif log_density is not None:
-        model = evaluation.LogDensity(_function(log_density, x))
+        model = evaluation.LogDensity(_function(log_density, _event_shape(x)))
     law: dict[str, Any] = {
         "model": model,
         "scores": None if scores is None else read_table(scores).rows,
@@ -80,6 +84,13 @@ def judge(
         check(median, "test", "--bandwidth", "left out: fssd finds its own, from the median", bandwidth)
         return _told(evaluation.fssd_test(x, **law, kernel=kernel or "rbf", draws=draws), x)
     settings = {"kernel": kernel or "imq", "bandwidth": width}
+    if method == "lsd":
+        # The learned test has neither; what would be ignored is refused.
+        unused = kernel is None and width == "median"
+        check(
+            unused, "test", "--kernel and --bandwidth", "left out: a critic is learned in their place", "one"
+        )
+        return _told(evaluation.lsd_test(x, **law, draws=draws, training=TABLES), x)
     if method == "linear-ksd":
         return _told(evaluation.linear_ksd_test(x, **law, **settings), x)
     return _told(evaluation.ksd_test(x, **law, **settings, draws=draws), x)
@@ -95,7 +106,7 @@ def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
         ("", ""),
         [
             ("test", f"{found.method}: {chosen}"),
-            ("rows", f"{found.n:,} of {len(x):,}, {int(np.prod(x.shape[1:]))} numbers each"),
+            ("rows", f"{found.n:,} of {_size(x)}"),
             ("statistic", f"{found.statistic:.6g}"),
             ("p-value", f"{found.p_value:.4g}"),
             ("null", found.null),
@@ -103,6 +114,48 @@ def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
         ],
     )
     return 0
+
+
+def compare(file: str, runs: list[Path], *, steps: int, penalty: float, seed: int) -> int:
+    """Print the runs in the order of their discrepancy; see the help of `energax compare`."""
+    check_integer("compare", "--seed", seed, at_least=0)
+    check(len(runs) > 1, "compare", "RUNS", "two or more run folders", f"{len(runs)}")
+    check_integer("compare", "--steps", steps, at_least=1)
+    check_number("compare", "--penalty", penalty, above=0)
+    names = [str(run) for run in runs]
+    check(len(set(names)) == len(names), "compare", "RUNS", "different run folders", " ".join(names))
+    training = replace(TABLES, steps=steps, penalty=penalty)
+    prepare("auto")
+    models = {}
+    for name, run in zip(names, runs, strict=True):
+        models[name], x = _of_run("compare", run, file)
+    ranked = evaluation.compare(models, x, training=training, key=jax.random.key(seed))
+    heading = ("run", "discrepancy", "standard error", "above the best", "standard error", "status")
+    rows: list[tuple[str, ...]] = []
+    for i, (name, found) in enumerate(zip(ranked.names, ranked.found, strict=True)):
+        gap = (f"{ranked.differences[i, 0]:.4g}", f"{ranked.errors[i, 0]:.2g}") if i else ("", "")
+        rows.append((name, f"{found.estimate:.4g}", f"{found.standard_error:.2g}", *gap, found.status))
+    print_table(heading, rows)
+    print(f"On {ranked.found[0].n:,} of {_size(x)}; less is better, and 0 is the law of the rows.")
+    return 0
+
+
+def _sample(file: str) -> Any:
+    """Return the rows of a table, or ArviZ's `InferenceData` of a .nc file."""
+    if Path(file).suffix.lower() != NETCDF:
+        return read_table(file).rows
+    check(Path(file).is_file(), "test", "FILE", "an existing file", repr(file))
+    return evaluation.read_inference_data(file)
+
+
+def _event_shape(x: Any) -> tuple[int, ...]:
+    return evaluation.posterior_rows(x)[0].shape[1:] if hasattr(x, "posterior") else x.shape[1:]
+
+
+def _size(x: Any) -> str:
+    if hasattr(x, "posterior"):
+        return f"{int(np.prod(list(x.posterior.sizes.values())[:2])):,} draws"
+    return f"{len(x):,}, {int(np.prod(x.shape[1:]))} numbers each"
 
 
 def _bandwidth(spelled: str) -> str | float:
@@ -115,21 +168,22 @@ def _bandwidth(spelled: str) -> str | float:
         raise InputError(f"test: --bandwidth must be {allowed}; got {spelled!r}.") from None
 
 
-def _of_run(run: Path, file: str) -> tuple[Any, np.ndarray]:
+def _of_run(command: str, run: Path, file: str) -> tuple[Any, np.ndarray]:
     """Return the energy of a run in the data's own units, and the rows as its events."""
-    trained = Trained(run, "test")
+    owner, flag = (command, "--run") if command == "test" else (command, "RUNS")
+    trained = Trained(run, command)
     config = trained.config
     bits = MACHINES.get(config.energy) or (of_bits(config.objective, config.objective_options) and "bits")
-    check(not bits, "test", "--run", "of an energy over real numbers, which has a score", f"one over {bits}")
+    check(not bits, owner, flag, "of an energy over real numbers, which has a score", f"one over {bits}")
     edged = config.objective in ("non-negative", "box")
     allowed = "of a law on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
-    check(not edged, "test", "--run", allowed, f"one of the objective {config.objective}")
+    check(not edged, owner, flag, allowed, f"one of the objective {config.objective}")
     energy = trained.way.energy(trained.energy)
-    check(energy is not None, "test", "--run", "a run of an energy", "a vector field")
+    check(energy is not None, owner, flag, "a run of an energy", "a vector field")
     return InDataUnits(energy, trained.pipeline), trained.read(file)[0]
 
 
-def _function(spelled: str, x: np.ndarray) -> Any:
+def _function(spelled: str, event_shape: tuple[int, ...]) -> Any:
     """Return the function of one row that FILE.py:FUNCTION names; the file is the user's own, and is run."""
     path, _, name = spelled.rpartition(":")
     check(path and name, "test", "--log-density", "FILE.py:FUNCTION", repr(spelled))
@@ -149,7 +203,7 @@ def _function(spelled: str, x: np.ndarray) -> Any:
     assert function is not None
     wanted = "a function of one row that JAX can differentiate, returning one number"
     try:
-        shape = jax.eval_shape(function, jax.ShapeDtypeStruct(x.shape[1:], np.float32)).shape
+        shape = jax.eval_shape(function, jax.ShapeDtypeStruct(event_shape, np.float32)).shape
     except Exception as error:
         said = str(error).splitlines()[0] if str(error) else "no message"
         raise InputError(

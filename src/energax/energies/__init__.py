@@ -6,7 +6,7 @@ from energax.energies.bernoulli import IndependentBernoulli
 from energax.energies.bounded import Gamma, TruncatedGaussian
 from energax.energies.composition import Mixture, Sum, Tempered, WithGaussianBase, WithLogNormalizer
 from energax.energies.copied import CopiedRBM
-from energax.energies.critic import ConvolutionalCritic, Critic
+from energax.energies.critic import ConvolutionalCritic, Critic, StandardisedCritic
 from energax.energies.dbm import DeepBoltzmannMachine
 from energax.energies.enumeration import all_bits, enumerate_log_normalizer
 from energax.energies.flow import Flow
@@ -48,6 +48,7 @@ __all__ = [
     "PatchMixerField",
     "ResNet",
     "Smoothings",
+    "StandardisedCritic",
     "Sum",
     "Tempered",
     "TruncatedGaussian",

@@ -15,16 +15,18 @@ one bilinear form of h² products a row, whatever d is, after W₁W₃ once for 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from energax.checks import check, check_integer, check_number
+from energax.derivatives import jacobian_trace
 from energax.energies.layers import Conv
-from energax.typing import Array, Float, Key, Scalar
+from energax.typing import Array, Event, Float, Key, Scalar
 
-__all__ = ["ConvolutionalCritic", "Critic"]
+__all__ = ["ConvolutionalCritic", "Critic", "StandardisedCritic"]
 
 LEVELS = 256  # a byte decides whether a unit drops out: a quarter of the random bits of a float
 
@@ -126,3 +128,32 @@ class ConvolutionalCritic(eqx.Module):
         coarse = coarse + jax.nn.silu(self.deep(coarse))
         back = jnp.repeat(jnp.repeat(coarse, 2, axis=0), 2, axis=1)
         return self.leave(jnp.concatenate([fine, jax.nn.silu(self.up(back))], axis=-1))
+
+
+class StandardisedCritic(eqx.Module):
+    """f(x) = c ∘ g((x − m)/c): a critic g of standardised events, in the units of x; tr ∇f(x) = tr ∇g.
+
+    Parameters
+    ----------
+    critic
+        g.
+    mean, scale
+        m and c > 0, of an event's shape.
+    """
+
+    critic: Any
+    mean: Array
+    scale: Array
+
+    def __call__(self, x: Event) -> Event:
+        """Return f(x)."""
+        return self.scale * self.critic((x - self.mean) / self.scale)
+
+    def value_and_trace(self, x: Event, key: Key | None = None) -> tuple[Event, Scalar]:
+        """Return f(x) and tr ∇f(x), exactly."""
+        z = (x - self.mean) / self.scale
+        if hasattr(self.critic, "value_and_trace"):
+            value, trace = self.critic.value_and_trace(z, key)
+        else:
+            value, trace = self.critic(z), jacobian_trace(self.critic, z)
+        return self.scale * value, trace

@@ -12,7 +12,7 @@ from energax.evaluation.learned import (
     stein_discrepancy,
 )
 from energax.evaluation.mmd import mmd_test
-from energax.evaluation.posterior import posterior_rows
+from energax.evaluation.posterior import posterior_rows, read_inference_data
 from energax.evaluation.result import Discrepancy, TestResult
 from energax.evaluation.scores import LogDensity
 
@@ -31,5 +31,6 @@ __all__ = [
     "lsd_test",
     "mmd_test",
     "posterior_rows",
+    "read_inference_data",
     "stein_discrepancy",
 ]

@@ -80,6 +80,10 @@ class CriticTraining:
     probes
         Gaussian probes for the trace in training: 0 for the exact one, None for exact with an "mlp" and one
         probe else.
+    standardise
+        Train on columns of mean 0 and standard deviation 1 (the training rows'), so that no column's unit
+        decides: in the penalty ‖f‖² becomes Σ_i (f_i/c_i)², and the discrepancy at most
+        Σ_i c_i² E(s − s_p)_i²/2λ. For rows whose columns differ in units.
     selection
         "objective" or "mean-sd" (the paper's): what a critic of largest discrepancy is chosen by.
     """
@@ -96,6 +100,7 @@ class CriticTraining:
     learning_rate: float = 1e-3
     weight_decay: float = 5e-4
     probes: int | None = None
+    standardise: bool = False
     selection: str = "objective"
 
     def __post_init__(self):
@@ -146,8 +151,8 @@ class Trained(NamedTuple):
 class Rows(NamedTuple):
     """Events and the model's scores there."""
 
-    x: Array
-    s: Array
+    x: Any
+    s: Any
 
 
 class _Numbers(NamedTuple):
@@ -301,7 +306,7 @@ def _steps(
             h, f = stein_operator(critic, x, s, key=k, probes=kind.probes)
             return h, jnp.sum(f**2)
 
-        h, size = jax.vmap(one)(*rows, jax.random.split(k, len(rows.x)))
+        h, size = jax.vmap(one)(rows.x, rows.s, jax.random.split(k, len(rows.x)))
         value = h.mean() / (h.std(ddof=1) + SMALL) if kind.power else h.mean()
         return numbers.penalty * size.mean() - value
 

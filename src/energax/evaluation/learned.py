@@ -23,11 +23,13 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.derivatives import score
+from energax.energies import StandardisedCritic
 from energax.evaluation.critics import CriticTraining, Rows, Trained, terms, train_critic
 from energax.evaluation.posterior import is_posterior
 from energax.evaluation.result import Discrepancy, TestResult, bootstrap_p_value
@@ -292,7 +294,14 @@ def _trained(
     how = CriticTraining() if training is None else training
     critic_key, train_key = jax.random.split(key)
     critic = how.critic(parts[0].x.shape[1:], critic_key) if critic is None else critic
-    return train_critic(critic, *parts[:2], how, merit=merit, key=train_key, progress=progress)
+    if not how.standardise:
+        return train_critic(critic, *parts[:2], how, merit=merit, key=train_key, progress=progress)
+    mean, scale = parts[0].x.mean(0), parts[0].x.std(0)
+    scale = np.where(scale > 0, scale, 1).astype(np.float32)
+    seen = [Rows((part.x - mean) / scale, part.s * scale) for part in parts[:2]]
+    trained = train_critic(critic, seen[0], seen[1], how, merit=merit, key=train_key, progress=progress)
+    whole = StandardisedCritic(trained.critic, jnp.asarray(mean), jnp.asarray(scale))
+    return trained._replace(critic=whole)
 
 
 def _learned(trained: Trained, rows: Rows) -> Discrepancy:

@@ -12,15 +12,17 @@ N/ESS < 1.2 all are kept: so much is within the error of an estimated ESS.
 from __future__ import annotations
 
 import math
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from energax.checks import check
+from energax.checks import InputError, check
 from energax.samplers import diagnostics
 from energax.typing import Float
 
-__all__ = ["is_posterior", "posterior_rows"]
+__all__ = ["is_posterior", "posterior_rows", "read_inference_data"]
 
 NEAR = 1.2  # N/ESS that passes for 1
 
@@ -60,3 +62,27 @@ def posterior_rows(source: Any) -> tuple[Float[np.ndarray, "n d"], np.ndarray]:
     step = math.ceil(2 * count / least) if count / least > NEAR else 1
     kept = np.arange(count).reshape(chains.shape[:2])[:, ::step].ravel()
     return chains.reshape(count, -1), kept
+
+
+def read_inference_data(path: str | Path) -> Any:
+    """Return ArviZ's `InferenceData` of a NetCDF file (the extra `energax[arviz]`).
+
+    Raises
+    ------
+    InputError
+        If ArviZ is not there, or the file is not one of its own with a posterior.
+    """
+    owner = "read_inference_data"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version
+            import arviz
+    except ImportError:
+        raise InputError(f"{owner}: ArviZ is an extra: pip install 'energax[arviz]'.") from None
+    try:
+        data = arviz.from_netcdf(str(path))
+    except (OSError, ValueError) as error:
+        got = type(error).__name__
+        raise InputError(f"{owner}: {Path(path).name} must be a NetCDF file of ArviZ's; got {got}.") from None
+    check(is_posterior(data), owner, Path(path).name, "InferenceData with a posterior", f"{data.groups()}")
+    return data
