@@ -10,6 +10,7 @@ from energax.energies.critic import ConvolutionalCritic, Critic, StandardisedCri
 from energax.energies.dbm import DeepBoltzmannMachine
 from energax.energies.enumeration import all_bits, enumerate_log_normalizer
 from energax.energies.flow import Flow
+from energax.energies.generator import Generator
 from energax.energies.ica import LinearICA
 from energax.energies.ising import Ising, IsingGraph
 from energax.energies.mixer import PatchMixer, PatchMixerField
@@ -34,6 +35,7 @@ __all__ = [
     "GaussianBernoulliRBM",
     "GaussianMixture",
     "GeneralizedLogistic",
+    "Generator",
     "IndependentBernoulli",
     "Ising",
     "IsingGraph",

@@ -96,9 +96,16 @@ class Ising(Normalised):
 
     def sweep(self, x: Float[Array, "H W"], key: Key) -> Float[Array, "H W"]:
         """Return x after one colour of the checkerboard given the other, and the other given it."""
+        return self._sweep(x, key, (0, 1))
+
+    def sweep_back(self, x: Float[Array, "H W"], key: Key) -> Float[Array, "H W"]:
+        """Return x after the colours in the other order: `sweep` with time running backwards."""
+        return self._sweep(x, key, (1, 0))
+
+    def _sweep(self, x: Float[Array, "H W"], key: Key, order: tuple[int, int]) -> Float[Array, "H W"]:
         colour = np.indices(self.event_shape).sum(0) % 2
         y = self._grid(x)
-        for now, k in enumerate(jax.random.split(key)):
+        for now, k in zip(order, jax.random.split(key), strict=True):
             y = jnp.where(colour == now, draw_spins(2 * self.local_field(y), k), y)
         return y
 
@@ -245,6 +252,13 @@ class IsingGraph(Normalised):
 
     def sweep(self, x: Float[Array, "*event"], key: Key) -> Float[Array, "*event"]:
         """Return x after every spin has been drawn in turn, given all others as they then are."""
+        return self._sweep(x, key, reverse=False)
+
+    def sweep_back(self, x: Float[Array, "*event"], key: Key) -> Float[Array, "*event"]:
+        """Return x after the spins in the opposite order: `sweep` with time running backwards."""
+        return self._sweep(x, key, reverse=True)
+
+    def _sweep(self, x: Float[Array, "*event"], key: Key, *, reverse: bool) -> Float[Array, "*event"]:
         y = self._flat(x)
         field = jnp.broadcast_to(self.field, y.shape)
 
@@ -253,7 +267,7 @@ class IsingGraph(Normalised):
             return y.at[i].set(draw_spins(2 * (b + row @ y), k)), None
 
         sites = (jnp.arange(y.size), self.matrix, field, jax.random.split(key, y.size))
-        return jax.lax.scan(visit, y, sites)[0].reshape(self.event_shape)
+        return jax.lax.scan(visit, y, sites, reverse=reverse)[0].reshape(self.event_shape)
 
     def start(self, x: Float[Array, "*event"], key: Key) -> Float[Array, "*event"]:
         """Return the signs of x, a state for a chain to start from."""

@@ -30,6 +30,7 @@ from energax.objectives.mean_field import MeanFieldContrastiveDivergence
 from energax.objectives.minimum_velocity import MinimumVelocityLearning
 from energax.objectives.multigrid import MultigridContrastiveDivergence
 from energax.objectives.multiscale import MultiscaleDenoisingScoreMatching
+from energax.objectives.neural_sampler import FisherNeuralSampler, KernelNeuralSampler
 from energax.objectives.noise import noise_kind
 from energax.objectives.noise_conditional import NoiseConditionalScoreMatching, noise_ladder, noise_step
 from energax.objectives.noise_contrastive import (
@@ -42,7 +43,15 @@ from energax.objectives.noise_contrastive import (
 )
 from energax.objectives.probability_flow import MinimumProbabilityFlow
 from energax.objectives.score_matching import ScoreMatching, SlicedScoreMatching
-from energax.objectives.targets import Biased, Density, Ladder, Smoothed, SmoothedAtEachLevel, Target
+from energax.objectives.targets import (
+    Biased,
+    Density,
+    Ladder,
+    LawOfEnergy,
+    Smoothed,
+    SmoothedAtEachLevel,
+    Target,
+)
 
 __all__ = [
     "AdversarialContrastiveEstimation",
@@ -58,11 +67,14 @@ __all__ = [
     "DenoisingScoreMatching",
     "Density",
     "ExactMaximumLikelihood",
+    "FisherNeuralSampler",
     "FlowContrastiveEstimation",
     "ImportanceEstimate",
     "ImprovedContrastiveDivergence",
+    "KernelNeuralSampler",
     "KernelSteinDiscrepancy",
     "Ladder",
+    "LawOfEnergy",
     "LearnedSteinDiscrepancy",
     "LogNormalizer",
     "LogNormalizerEstimate",

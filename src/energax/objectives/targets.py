@@ -5,6 +5,7 @@ r"""What the minimum of an objective is: every objective declares one of these, 
     Ladder(σ_k, l, σ₀) MDSM's compromise between the levels: over all vector fields,
                        σ₀²∇E*(x̃) = −Σ_k l_k p_{σ_k}(x̃) σ_k² ∇log p_{σ_k}(x̃) / Σ_k l_k p_{σ_k}(x̃)
     SmoothedAtEachLevel(σ_k)  of a noise-conditional model, p_{σ_k} at each level
+    LawOfEnergy(E)     exp(−E)/Z of a given energy, whatever the data: what a sampler is trained for
     Biased(why, order) a stated bias that vanishes at a stated order
 
 Each answers two questions about data whose law is known: which model is optimal for a given
@@ -29,7 +30,7 @@ from energax.derivatives import Score, score
 from energax.energies import GaussianMixture, Smoothings
 from energax.typing import Array, Float, Model
 
-__all__ = ["Biased", "Density", "Ladder", "Smoothed", "SmoothedAtEachLevel", "Target"]
+__all__ = ["Biased", "Density", "Ladder", "LawOfEnergy", "Smoothed", "SmoothedAtEachLevel", "Target"]
 
 
 class Target(eqx.Module):
@@ -108,6 +109,12 @@ class SmoothedAtEachLevel(Target):
     def isotropic_precision(self) -> Array:
         """Return 1: the optimal factor a of a/(1 + σ_k²) at every level."""
         return jnp.ones(())
+
+
+class LawOfEnergy(Target):
+    """p ∝ exp(−E) of a given energy: the model draws from it, and the data are what it draws with."""
+
+    energy: Model
 
 
 class Biased(Target):
