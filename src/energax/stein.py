@@ -28,7 +28,7 @@ from energax.derivatives import hutchinson_trace, jacobian_trace, tree_dot
 from energax.kernels import Kernel, squared_distances
 from energax.typing import Array, Event, Float, Key, Scalar
 
-__all__ = ["quadratic_forms", "stein_kernel", "stein_operator", "stein_pairs"]
+__all__ = ["quadratic_forms", "row_sums", "stein_kernel", "stein_operator", "stein_pairs"]
 
 BLOCK = 1024  # rows of a block
 
@@ -108,9 +108,7 @@ def quadratic_forms(
         In float64: shapes (number of forms,) and (n,).
     """
     n = len(rows[0])
-    size = min(BLOCK, 1 << (n - 1).bit_length())  # powers of two: few programs for all numbers of rows
-    padded = -(-n // size) * size
-    whole = tuple(jnp.asarray(np.pad(a, [(0, padded - n), *[(0, 0)] * (a.ndim - 1)])) for a in rows)
+    size, padded, whole = _in_blocks(rows)
     w = jnp.asarray(np.pad(weights, [(0, 0), (0, padded - n)]))
     forms, diagonal = np.zeros(len(weights)), np.zeros(padded)
     for i in range(0, padded, size):
@@ -122,13 +120,55 @@ def quadratic_forms(
     return forms, diagonal[:n]
 
 
+def row_sums(block: Callable[..., Array], rows: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return (Σ_j H_ij for each i, the diagonal of H) in float64, H never whole; see `quadratic_forms`."""
+    n = len(rows[0])
+    size, padded, whole = _in_blocks(rows)
+    there = jnp.asarray(np.arange(padded) < n, jnp.float32)  # padding counts for nothing
+    sums, diagonal = np.zeros(padded), np.zeros(padded)
+    for i in range(0, padded, size):
+        for j in range(i, padded, size):
+            along, down, on_diagonal = _block_sums(block, whole, there, jnp.asarray(i), jnp.asarray(j), size)
+            sums[i : i + size] += np.asarray(along)
+            if i == j:
+                diagonal[i : i + size] = np.asarray(on_diagonal)
+            else:
+                sums[j : j + size] += np.asarray(down)
+    return sums[:n], diagonal[:n]
+
+
+def _in_blocks(rows: tuple[np.ndarray, ...]) -> tuple[int, int, tuple[Array, ...]]:
+    """Return a block's size, the padded number of rows, and the padded rows."""
+    n = len(rows[0])
+    size = min(BLOCK, 1 << (n - 1).bit_length())  # powers of two: few programs for all numbers of rows
+    padded = -(-n // size) * size
+    return (
+        size,
+        padded,
+        tuple(jnp.asarray(np.pad(a, [(0, padded - n), *[(0, 0)] * (a.ndim - 1)])) for a in rows),
+    )
+
+
+def _block(block: Callable[..., Array], rows: tuple[Array, ...], i: Array, j: Array, size: int) -> Array:
+    def part(a: Array, start: Array) -> Array:
+        return jax.lax.dynamic_slice_in_dim(a, start, size)
+
+    return block(tuple(part(a, i) for a in rows), tuple(part(a, j) for a in rows))
+
+
+@eqx.filter_jit
+def _block_sums(
+    block: Callable[..., Array], rows: tuple[Array, ...], there: Array, i: Array, j: Array, size: int
+) -> tuple[Array, Array, Array]:
+    H = _block(block, rows, i, j, size)
+    left, right = (jax.lax.dynamic_slice_in_dim(there, start, size) for start in (i, j))
+    return H @ right, left @ H, jnp.diagonal(H)
+
+
 @eqx.filter_jit
 def _block_forms(
     block: Callable[..., Array], rows: tuple[Array, ...], weights: Array, i: Array, j: Array, size: int
 ) -> tuple[Array, Array]:
-    def part(a: Array, start: Array, axis: int = 0) -> Array:
-        return jax.lax.dynamic_slice_in_dim(a, start, size, axis)
-
-    H = block(tuple(part(a, i) for a in rows), tuple(part(a, j) for a in rows))
-    left, right = (part(weights, start, 1).astype(H.dtype) for start in (i, j))
+    H = _block(block, rows, i, j, size)
+    left, right = (jax.lax.dynamic_slice_in_dim(weights, start, size, 1).astype(H.dtype) for start in (i, j))
     return jnp.sum((left @ H) * right, axis=1), jnp.diagonal(H)

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 
 import energax as ex
-from energax.evaluation import fssd_test, ksd_test, linear_ksd_test, mmd_test
+from energax.evaluation import (
+    compare,
+    fssd_test,
+    kernel_stein_discrepancy,
+    ksd_test,
+    linear_ksd_test,
+    mmd_test,
+)
 from energax.evaluation.fssd import _features, _unbiased
 from energax.evaluation.kernel_tests import SteinBlock
 from energax.kernels import IMQ, RBF, median_bandwidth
-from energax.stein import quadratic_forms, stein_kernel, stein_pairs
+from energax.stein import quadratic_forms, row_sums, stein_kernel, stein_pairs
 from energax.testing import assert_mean
 from energax.testing.objective import skewed_mixture
 
@@ -60,6 +67,36 @@ def test_quadratic_forms_are_double_sums_over_any_number_of_blocks(n, key):
     H = k * (b @ b.T) - k * cross + k * 2 - u * k
     np.testing.assert_allclose(forms, np.einsum("wi,ij,wj->w", weights, H, weights), rtol=1e-4, atol=1e-3 * n)
     np.testing.assert_allclose(diagonal, np.diag(H), rtol=1e-4)
+
+
+@pytest.mark.parametrize("n", [7, 1500])
+def test_row_sums_are_those_of_the_matrix(n, key):
+    x, s = (np.asarray(a) for a in jax.random.normal(key, (2, n, 2)))
+    block = SteinBlock(RBF(1.0))
+    H = np.asarray(stein_kernel(RBF(1.0), x, s, x, s), np.float64)
+    sums, diagonal = row_sums(block, (x, s))
+    np.testing.assert_allclose(sums, H.sum(1), rtol=1e-4, atol=1e-5 * n)
+    np.testing.assert_allclose(diagonal, np.diag(H), rtol=1e-4)
+
+
+def test_the_discrepancys_error_is_honest(key):
+    # Two hundred samples of N(0.5, 1) against N(0, 1) scatter about the exact value by as much as is said.
+    x = np.asarray(0.5 + jax.random.normal(key, (200, 100, 1)))
+    found = [kernel_stein_discrepancy(a, scores=-a, kernel=RBF(1.0), key=key) for a in x]
+    a, b = (0.5 + jax.random.normal(k, (400_000, 1)) for k in jax.random.split(jax.random.fold_in(key, 1)))
+    exact = float(stein_pairs(RBF(1.0), a, -a, b, -b).mean())
+    estimates = np.array([f.estimate for f in found])
+    assert_mean(estimates, exact, "unbiased discrepancy", allowance=2e-3)
+    said = np.sqrt(np.mean([f.standard_error**2 for f in found]))
+    assert 0.8 < said / estimates.std(ddof=1) < 1.25
+    np.testing.assert_allclose(found[0].terms.mean(), found[0].estimate, rtol=1e-9)
+
+
+def test_models_are_ranked_by_a_kernel_too(key):
+    x = np.asarray(jax.random.normal(key, (400, 2)))
+    ranked = compare({"far": 0.8 - x, "true": -x, "near": 0.3 - x}, x, method="ksd", key=key)
+    assert ranked.names == ("true", "near", "far")
+    assert (ranked.differences[2, :2] > 4 * ranked.errors[2, :2]).all()
 
 
 def test_statistics_are_what_they_say(key):
@@ -173,6 +210,10 @@ SAMPLE = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
         (
             lambda k: ksd_test(SAMPLE, scores=SAMPLE, bandwidth=0.0, key=k),
             "bandwidth must be a finite number above 0",
+        ),
+        (
+            lambda k: compare({"a": SAMPLE, "b": -SAMPLE}, SAMPLE, method="ksd", bandwidth="power", key=k),
+            "bandwidth must be 'median' or a number, one for all models",
         ),
         (lambda k: mmd_test(SAMPLE, SAMPLE[:, :1], key=k), r"reference must be of shape \(n, 2\)"),
         (lambda k: ksd_test(np.ones((50, 2)), scores=SAMPLE, key=k), "x must be rows of which most differ"),

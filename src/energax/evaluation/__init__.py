@@ -2,6 +2,7 @@
 
 from energax.evaluation.critics import CriticTraining
 from energax.evaluation.fssd import fssd_test
+from energax.evaluation.kernel_discrepancy import kernel_stein_discrepancy
 from energax.evaluation.kernel_tests import ksd_test, linear_ksd_test
 from energax.evaluation.learned import (
     OptimalCritic,
@@ -25,6 +26,7 @@ __all__ = [
     "TestResult",
     "compare",
     "fssd_test",
+    "kernel_stein_discrepancy",
     "ksd_test",
     "learned_stein_discrepancy",
     "linear_ksd_test",

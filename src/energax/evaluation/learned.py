@@ -31,6 +31,7 @@ from energax.checks import check, check_choice, check_integer, check_number
 from energax.derivatives import score
 from energax.energies import StandardisedCritic
 from energax.evaluation.critics import CriticTraining, Rows, Trained, terms, train_critic
+from energax.evaluation.kernel_discrepancy import kernel_stein_discrepancy
 from energax.evaluation.posterior import is_posterior
 from energax.evaluation.result import Discrepancy, TestResult, bootstrap_p_value
 from energax.evaluation.scores import sample_and_scores
@@ -219,12 +220,14 @@ def compare(
     models: Mapping[str, Any],
     x: ArrayLike,
     *,
+    method: str = "lsd",
     training: CriticTraining | None = None,
     split: tuple[float, float, float] = SPLIT,
+    bandwidth: str | float = "median",
     key: Key,
     progress: bool | None = None,
 ) -> Ranking:
-    """Rank models by the learned Stein discrepancy of each on the same rows.
+    """Rank models by a Stein discrepancy of each on the same rows.
 
     Grathwohl et al. (2020), Algorithm 1: one critic for each model, all from the same start.
 
@@ -234,16 +237,26 @@ def compare(
         By name: an energy, a `Score`, a `LogDensity`; or an array of scores at the rows.
     x
         Rows, shape (n, *event).
+    method
+        "lsd", learned; or "ksd", the kernel's (IMQ), on all rows.
     training, split, key, progress
         Those of `learned_stein_discrepancy`.
+    bandwidth
+        Of the kernel: "median", or a number; one for all models.
     """
     owner = "compare"
+    check_choice(owner, "method", method, ("lsd", "ksd"))
+    one = not isinstance(bandwidth, str) or bandwidth == "median"
+    check(one, owner, "bandwidth", "'median' or a number, one for all models", repr(bandwidth))
     check(
         isinstance(models, Mapping) and len(models) > 1, owner, "models", "a mapping of two or more", models
     )
     found: dict[str, Discrepancy] = {}
     for name, model in models.items():
         given = {"scores": model, "model": None} if _is_array(model) else {"scores": None, "model": model}
+        if method == "ksd":
+            found[name] = kernel_stein_discrepancy(x, **given, bandwidth=bandwidth, key=key)
+            continue
         rows = _rows(owner, x, **given)
         parts, train_key = _split(owner, rows, split, key)
         trained = _trained(parts, None, training, "discrepancy", train_key, progress)
