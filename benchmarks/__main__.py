@@ -27,6 +27,7 @@ ROWS = {
     "conditional-nce": "conditional_nce",
     "ica-seeds": "ica_seeds",
     "ksd": "ksd",
+    "lsd-test": "lsd_test",
     "memory-mnist": "memory",
     "memory-exact-256": "memory_exact",
 }

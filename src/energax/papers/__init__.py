@@ -223,5 +223,12 @@ STUDIES: dict[str, Study] = {
             cost="cpu: 24 critics on 1,000 to 20,000 rows, some minutes; paper: 80 wider ones",
             module="lsd_critic",
         ),
+        Study(
+            name="stein-sampler",
+            title="Generators trained for a density, by a kernel or a critic; what the critic's trace costs",
+            source="Hu et al. (2018); Grathwohl et al. (2020), §9",
+            cost="cpu: six generators of 3,000 steps, some minutes; paper: fifteen of 20,000",
+            module="stein_sampler",
+        ),
     ]
 }
