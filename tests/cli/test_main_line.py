@@ -339,6 +339,7 @@ def test_demo_is_the_main_job(energax, here, tiny, monkeypatch):
 
 class Study:
     title, source, cost = "Noise at one level", "appendix B", "2 minutes"
+    kept = None
 
     def run(self, out, scale, progress):
         progress("working")

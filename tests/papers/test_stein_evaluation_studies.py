@@ -1,12 +1,16 @@
 """The studies that evaluate by Stein discrepancies: small runs, and formulas that hold at any size."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from energax import InputError
 from energax.energies import Critic
-from energax.papers import lsd_critic
+from energax.evaluation import fssd_test, ksd_test
+from energax.papers import STUDIES, lsd_critic, lsd_gof, lsd_rbm_evaluation, mcmc_judged
 from energax.papers.critic_path import RULES, Path, chosen
 from energax.stein import stein_operator
 from energax.testing import assert_mean
@@ -47,3 +51,76 @@ def test_what_a_critic_is_worth_is_what_stein_says(case, key):
     assert_mean(h - jnp.sum(f * difference, 1), 0.0, "h against Δ·f")
     exact = lsd_critic.theory(case, 3, 2.0)
     assert_mean(jnp.sum(difference**2, 1) / 4.0, exact, "E‖Δ‖²/2λ")
+
+
+@pytest.mark.study
+def test_the_study_of_discrepancies_of_machines(tmp_path):
+    facts = studied("lsd-rbm-evaluation", tmp_path)
+    (levels,) = facts["results"].values()
+    for far, near in zip(levels["0.2"], levels["0"], strict=True):
+        assert near["bound"] == 0
+        assert 0.3 * far["bound"] < far["found"]["LSD"][0] < far["bound"] + 5 * far["found"]["LSD"][1]
+        assert far["found"]["KSD"][0] > near["found"]["KSD"][0]
+
+
+def test_values_of_kernels_are_those_of_the_tests(key):
+    x = np.asarray(1.2 * jax.random.normal(key, (300, 3)))
+    found = fssd_test(x, scores=-x, key=key, optimise=False)
+    settings: Any = found.settings
+    value, _ = lsd_rbm_evaluation.finite_set(x, -x, settings["locations"], settings["bandwidth"])
+    assert value == pytest.approx(settings["discrepancy"], rel=1e-3)
+    pairs = lsd_rbm_evaluation.pairwise(x, -x, jax.random.split(key)[0])
+    test = ksd_test(x, scores=-x, kernel="rbf", bandwidth="discrepancy", statistic="u", draws=10, key=key)
+    assert pairs["KSD"][0] == pytest.approx(test.settings["discrepancy"], rel=1e-3)
+
+
+@pytest.mark.study
+def test_the_study_of_tests_goes_on_where_it_was_cut(tmp_path):
+    facts = studied("lsd-gof", tmp_path)
+    file = tmp_path / STUDIES["lsd-gof"].kept
+    text = file.read_text()
+    lines = text.splitlines(True)
+    assert facts["results"]["8, 4"]["0.5"][0]["p"]["KSD"] < 0.05
+    file.write_text("".join(lines[:-2]) + lines[-2][:-9])  # killed while it wrote
+    again = studied("lsd-gof", tmp_path)
+    assert again["results"]["8, 4"]["0"] == facts["results"]["8, 4"]["0"]
+    assert len(file.read_text().splitlines()) == len(lines)
+
+
+def test_what_is_kept_is_not_measured_again(tmp_path):
+    file = tmp_path / "kept.jsonl"
+    first = lsd_gof.Kept(file, {"steps": 3, "levels": (0.0, 0.1)})
+    assert [first.get(name, lambda: [0.5]) for name in ("a", "b")] == [[0.5], [0.5]]
+    file.write_text(file.read_text()[:-4])  # killed while it wrote
+    again = lsd_gof.Kept(file, {"steps": 3, "levels": (0.0, 0.1)})
+    assert [again.get(name, lambda: [2.0]) for name in ("a", "b")] == [[0.5], [2.0]]
+    assert lsd_gof.Kept(file, {"steps": 3, "levels": (0.0, 0.1)}).found == again.found
+    with pytest.raises(InputError, match="without replicates of other settings"):
+        lsd_gof.Kept(file, {"steps": 4, "levels": (0.0, 0.1)})
+
+
+def test_levels_are_those_of_h(key):
+    # h = 1 − x² is skewed to the left: t is too often large against the normal law.
+    h = np.asarray(1 - jax.random.normal(key, (2_000, 40)) ** 2, np.float64)
+    found = lsd_gof.levels_of(h, key)
+    assert found["normal"][1] > 0.075
+    assert abs(found["bootstrap"][1] - 0.05) < found["normal"][1] - 0.05
+
+
+def test_laplace_is_at_the_mode_and_its_coordinates_are_those_of_the_density():
+    model = mcmc_judged.posterior()
+    laplace = mcmc_judged.Laplace.of(model)
+    slope = jax.grad(model)
+    assert jnp.abs(slope(jnp.asarray(laplace.mode, jnp.float32))).max() < 1e-2
+    w = np.asarray(laplace.starts(jax.random.key(0), 5))
+    z, s_z = laplace.coordinates(w, -np.asarray(jax.vmap(slope)(w)))
+    back = lambda z: model(laplace.mode + jnp.linalg.solve(laplace.factor.T, z))  # noqa: E731
+    np.testing.assert_allclose(s_z, -jax.vmap(jax.grad(back))(z), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.study
+def test_the_study_of_samplers(tmp_path):
+    facts = studied("mcmc-judged", tmp_path)
+    # A step of 1/λ_max doubles the variance of the stiffest direction, and R̂ is that of a right sampler.
+    assert facts["results"]["Langevin, c = 1"]["wide"] == pytest.approx(2.0, abs=0.4)
+    assert all(r["R̂"] < 1.05 for r in facts["results"]["Langevin, c = 1"]["runs"])

@@ -28,7 +28,8 @@ def run_study(name: str, *, out: Path | None, scale: str) -> int:
 
     study = STUDIES[check_choice("reproduce", "NAME", name, STUDIES)]
     folder = Path("runs") / name if out is None else out
-    check_free("reproduce", folder)
+    if study.kept is None or not (folder / study.kept).is_file():
+        check_free("reproduce", folder)
     prepare()
     folder.mkdir(parents=True, exist_ok=True)
     path = study.run(folder, scale, lambda text: print(text, file=sys.stderr, flush=True))

@@ -32,6 +32,9 @@ class Study:
         What it does at scale "cpu", how long that took on two cores, and what "paper" is.
     module
         The module of this package whose `run(scale, progress)` answers with an `Outcome`.
+    kept
+        The file in its folder where a study keeps what it has finished, to go on from: then it is
+        `run(scale, progress, file)`. None for a study that does not.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Study:
     source: str
     cost: str
     module: str
+    kept: str | None = None
 
     def run(self, out: Path, scale: str = "cpu", progress: Callable[[str], None] = print) -> Path:
         """Run the study into the folder `out` and return the picture to look at first.
@@ -55,7 +59,8 @@ class Study:
         progress
             Called with a line of text as parts are done.
         """
-        outcome = importlib.import_module(f"energax.papers.{self.module}").run(scale, progress)
+        module = importlib.import_module(f"energax.papers.{self.module}")
+        outcome = module.run(scale, progress, *([out / self.kept] if self.kept else []))
         return importlib.import_module("energax.papers.outcome").write(outcome, out)
 
 
@@ -222,6 +227,28 @@ STUDIES: dict[str, Study] = {
             source="Grathwohl et al. (2020), figure 3",
             cost="cpu: 24 critics on 1,000 to 20,000 rows, some minutes; paper: 80 wider ones",
             module="lsd_critic",
+        ),
+        Study(
+            name="lsd-rbm-evaluation",
+            title="How far a perturbed machine is: learned and kernel Stein discrepancies against theory",
+            source="Grathwohl et al. (2020), §7.2 and figure 6",
+            cost="cpu: nine machines at five levels, 150 steps a critic, minutes; paper: 60, 1,000 steps",
+            module="lsd_rbm_evaluation",
+        ),
+        Study(
+            name="lsd-gof",
+            title="Tests of fit on perturbed machines: the learned one against kernels; its level; cost",
+            source="Grathwohl et al. (2020), §7.1 and figure 5",
+            cost="cpu: 108 machines, 100 steps a critic, minutes; paper: 3,000, 1,000 steps, resumable",
+            module="lsd_gof",
+            kept="replicates.jsonl",
+        ),
+        Study(
+            name="mcmc-judged",
+            title="A real posterior sampled well and badly: tests of fit tell them apart, R̂ does not",
+            source="Gorham & Mackey (2015); Vehtari et al. (2021); Grathwohl et al. (2020), §5.2",
+            cost="cpu: four samplers, five runs of 16 chains each, some minutes; paper: six, a hundred runs",
+            module="mcmc_judged",
         ),
         Study(
             name="stein-sampler",
