@@ -8,7 +8,7 @@ demo: .venv-demo/done
 	.venv-demo/bin/energax demo
 
 test: .venv-test/done
-	.venv-test/bin/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
+	.venv-test/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 # Everything CI asks for besides the tests.
 check: .venv-test/done

@@ -48,7 +48,12 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("seed", [int(s) for s in metafunc.config.getoption("--seeds").split(",")])
 
 
+# The files that take longest start first, so that the processes end together: see the Makefile.
+LONG = ("truth/test_digits", "evaluation/test_learned", "evaluation/test_goodness", "test_flow_contrastive")
+
+
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONG))
     if "study" in (config.getoption("-m") or ""):
         return
     skip = pytest.mark.skip(reason="a long study: run with -m study")
