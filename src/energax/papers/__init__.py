@@ -257,5 +257,19 @@ STUDIES: dict[str, Study] = {
             cost="cpu: six generators of 3,000 steps, some minutes; paper: fifteen of 20,000",
             module="stein_sampler",
         ),
+        Study(
+            name="lsd-toy",
+            title="Densities in the plane by the learned Stein discrepancy, judged by quadrature",
+            source="Grathwohl et al. (2020), figure 4 and B.4",
+            cost="cpu: forty small trainings of four densities, some minutes; paper: six, wider and longer",
+            module="lsd_toy",
+        ),
+        Study(
+            name="lsd-middle-man",
+            title="One network trained by short chains and by LSD: what its density is, what its samples are",
+            source="Grathwohl et al. (2020), figure 1",
+            cost="cpu: twelve small trainings of eight Gaussians, four minutes; paper: wider and longer",
+            module="lsd_middle_man",
+        ),
     ]
 }

@@ -1,0 +1,215 @@
+r"""Densities in the plane by the learned Stein discrepancy, beside the data and judged by quadrature.
+
+Grathwohl et al. (2020), figure 4 and B.4: q ∝ exp(−E(x)) N(x; μ, diag β²) with E a network of two hidden
+layers and a learned base, a critic of two, five critic steps for each of the model's, λ = 10, minibatches of
+100. There the densities are looked at. Here each has its KL(p ‖ q) by a sum over the plane (`papers.plane`),
+and stands beside what the same network comes to in as many updates by other ways:
+
+    LSD, (β₁, β₂)        Adam's decay rates of the model; the text has (0.5, 0.9), the code (0, 0.999)
+    score matching       where the critic is f* = (s_q − s_p)/2λ, LSD descends in the same direction
+    likelihood           exact, log Z being the same kind of sum: what the network can do
+
+The network is the library's `MLP`, whose second layer is residual. The critic's Adam keeps (0.9, 0.999)
+throughout. What is judged is the average of the parameters that `fit` keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from energax import data
+from energax.energies import MLP, Energy, Gaussian, WithGaussianBase
+from energax.objectives import ExactMaximumLikelihood, LearnedSteinDiscrepancy, Objective, ScoreMatching
+from energax.papers.judge import difference, summary
+from energax.papers.outcome import Outcome
+from energax.papers.plane import PARTS, Square, divergence, log_density, quadrature, weights_divergence
+from energax.training import fit
+
+__all__ = ["network", "run", "tile"]
+
+CODE, TEXT = "LSD, (0, 0.999)", "LSD, (0.5, 0.9)"
+SM, ML = "score matching", "likelihood"
+WAYS = (CODE, TEXT, SM, ML)
+DECAYS = {CODE: (0.0, 0.999), TEXT: (0.5, 0.9)}
+PENALTY, CRITIC_STEPS, RATE = 10.0, 5, 1e-3
+BASE = "Gaussian of the data's variances"
+DEEP = 8.0  # nats below the highest density that a picture shows
+REACH = 4.5
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the study is.
+
+    Parameters
+    ----------
+    names
+        Of the densities.
+    rows
+        Training rows.
+    width
+        Hidden units of a layer, of the model and of the critic.
+    steps, batch
+        Updates of a training and rows of its minibatch.
+    ways
+        Which ways to train are looked at.
+    cells
+        Of a side of the square in the judgement.
+    coarse
+        Of a side of the square in the likelihood's log Z.
+    seeds
+        Trainings in each way; of the likelihood only one.
+    """
+
+    names: tuple[str, ...]
+    rows: int
+    width: int
+    steps: int
+    batch: int
+    ways: tuple[str, ...]
+    cells: int
+    coarse: int
+    seeds: int
+
+
+FOUR = ("eight-gaussians", "two-moons", "checkerboard", "rings")
+SIZES = {
+    "smoke": Size(("two-moons",), 2_000, 32, 300, 100, (CODE, SM), cells=90, coarse=36, seeds=1),
+    "cpu": Size(FOUR, 50_000, width=64, steps=3_000, batch=100, ways=WAYS, cells=180, coarse=54, seeds=3),
+    "paper": Size((*FOUR, "swiss-roll", "two-spirals"), 500_000, 300, 10_000, 100, WAYS, 360, 90, 5),
+}
+
+
+def network(x: np.ndarray, width: int, seed: int = 0) -> Energy:
+    """Return E of two hidden layers with a Gaussian base of the data's mean and variances."""
+    net = MLP(x.shape[1:], width=width, depth=2, head="linear", key=jax.random.key(seed))
+    return WithGaussianBase(net, x.mean(axis=0), x.std(axis=0))
+
+
+def tile(axes: Any, log_q: np.ndarray, square: Square, top: float) -> None:
+    """Draw a log density at the cells, down to DEEP nats below `top`."""
+    values = np.clip(log_q, top - DEEP, top).reshape(square.cells, square.cells)
+    r = square.reach
+    axes.imshow(values, origin="lower", extent=(-r, r, -r, r), cmap="magma", vmin=top - DEEP, vmax=top)
+
+
+def objective(way: str, size: Size) -> Objective:
+    """Return what a way to train descends on."""
+    if way == SM:
+        return ScoreMatching()
+    if way == ML:
+        return ExactMaximumLikelihood(quadrature(Square(REACH, size.coarse)))
+    return LearnedSteinDiscrepancy(penalty=PENALTY, critic_steps=CRITIC_STEPS, width=size.width)
+
+
+def run(scale: str, progress: Callable[[str], None]) -> Outcome:
+    """Train every density in every way."""
+    size = SIZES[scale]
+    square = Square(REACH, size.cells)
+    found: dict[str, dict[str, list[float]]] = {}
+    weights: dict[str, dict[str, list[float]]] = {}
+    shown: dict[str, dict[str, np.ndarray]] = {}
+    for name in size.names:
+        x = data.toy(name, size.rows).train
+        log_p = log_density(name, square)
+        base = Gaussian(x.mean(axis=0), np.diag(x.var(axis=0)))
+        found[name] = {BASE: [divergence(log_p, base, square)[0]]}
+        weights[name] = {}
+        shown[name] = {"data": x[:4_000], "the density": log_p}
+        for way in size.ways:
+            ends = [
+                divergence(log_p, trained(way, size, x, seed), square)
+                for seed in range(1 if way == ML else size.seeds)
+            ]
+            found[name][way] = [kl for kl, _ in ends]
+            weights[name][way] = [weights_divergence(name, log_p, log_q, square) for _, log_q in ends]
+            shown[name][way] = ends[0][1]
+        progress(f"{name}, KL: " + ", ".join(f"{way} {_pm(kl)}" for way, kl in found[name].items()))
+    columns = ("trained by", *(f"KL, {name}" for name in size.names))
+    rows = [(way, *(_pm(found[name][way]) for name in size.names)) for way in (BASE, *size.ways)]
+    facts = {"divergence": found, "of the weights": weights, "settings": vars(size)}
+    return Outcome(columns, rows, _verdict(size, found, weights), _draw(size, shown, square), facts)
+
+
+def trained(way: str, size: Size, x: np.ndarray, seed: int) -> Energy:
+    """Return the energy after a training in one way, from a start that all ways share."""
+    beta1, beta2 = DECAYS.get(way, (0.9, 0.999))
+    return fit(
+        network(x, size.width, seed),
+        objective(way, size),
+        x,
+        key=jax.random.key(seed),
+        steps=size.steps,
+        batch_size=size.batch,
+        learning_rate=RATE,
+        beta1=beta1,
+        beta2=beta2,
+        progress=False,
+    ).energy
+
+
+def _pm(values: Sequence[float]) -> str:
+    mean, error = summary(values)
+    return f"{mean:.3f} ± {error:.3f}" if len(values) > 1 else f"{mean:.3f}"
+
+
+def _verdict(
+    size: Size,
+    found: Mapping[str, Mapping[str, list[float]]],
+    weights: Mapping[str, Mapping[str, list[float]]],
+) -> str:
+    told = "; ".join(f"{n} {_pm(v[CODE])} ({v[BASE][0]:.3f})" for n, v in found.items())
+    lines = [
+        f"KL of the density after {size.steps:,} updates by {CODE}, in nats, and in brackets that of a"
+        f" Gaussian with the data's variances, where it starts: {told}."
+    ]
+    for other, why in ((TEXT, "Adam as in the text"), (SM, "the trace in place of a critic")):
+        if other not in size.ways:
+            continue
+        parts = []
+        for name, values in found.items():
+            gap = difference(values[CODE], values[other])
+            parts.append(f"{name} {gap.mean:+.3f}{'' if gap.clear else ' (not clear)'}")
+        lines.append(f"{CODE} less {other} ({why}): {', '.join(parts)}.")
+    told = "; ".join(
+        f"{n} " + ", ".join(f"{way} {np.mean(w[way]):.3f}" for way in size.ways)
+        for n, w in weights.items()
+        if n in PARTS
+    )
+    if told:
+        lines.append(f"Of the KL, what is of the weights of separate parts: {told}.")
+    best = {n: min(size.ways, key=lambda w: float(np.mean(v[w]))) for n, v in found.items()}
+    lines.append(f"The least KL is that of: {', '.join(f'{n} {way}' for n, way in best.items())}.")
+    spreads = {way: max(float(np.ptp(v[way])) for v in found.values()) for way in size.ways if way != ML}
+    if size.seeds > 1:
+        told = ", ".join(f"{way} {spread:.3f}" for way, spread in spreads.items())
+        lines.append(f"Between the {size.seeds} trainings of one density the KL differs by at most: {told}.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _draw(size: Size, shown: Mapping[str, Mapping[str, np.ndarray]], square: Square) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    across = ("data", "the density", *size.ways)
+    figure = Figure(figsize=(2.3 * len(across), 2.4 * len(shown)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(shown), len(across), squeeze=False)
+    for i, (line, (name, parts)) in enumerate(zip(grid, shown.items(), strict=True)):
+        top = float(parts["the density"].max())
+        for axes, what in zip(line, across, strict=True):
+            if what == "data":
+                axes.scatter(*parts[what].T, s=0.5, lw=0, color="k")
+                axes.set(xlim=(-REACH, REACH), ylim=(-REACH, REACH), aspect="equal")
+                axes.set_ylabel(name, fontsize=10)
+            else:
+                tile(axes, parts[what], square, top)
+            axes.set(xticks=[], yticks=[])
+            if i == 0:
+                axes.set_title(what, fontsize=10)
+    return figure

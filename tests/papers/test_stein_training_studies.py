@@ -1,0 +1,58 @@
+"""The studies of training by the learned Stein discrepancy: what they judge by is right."""
+
+import numpy as np
+import pytest
+
+from energax.data import toy
+from energax.energies import GaussianMixture
+from energax.papers import lsd_middle_man, plane
+from energax.testing import assert_mean
+
+from .studied import studied
+
+SQUARE = plane.Square(4.5, 90)
+
+
+@pytest.mark.parametrize("name", plane.LAWS)
+def test_the_laws_are_those_that_the_toys_are_drawn_from(name):
+    points = SQUARE.points.astype(np.float64)
+    raw = plane.LAWS[name](points)
+    assert np.exp(raw + SQUARE.log_cell).sum() == pytest.approx(1.0, abs=2e-3)
+    x = toy(name, 5_000, seed=3).train.astype(np.float64)
+    p = np.exp(plane.log_density(name, SQUARE) + SQUARE.log_cell)
+    # The mean of a function that knows every place of the plane apart, and the entropy.
+    for wave in ([1.3, 0.4], [-2.2, 3.1]):
+        assert_mean(np.sin(x @ wave + 0.5), float(p @ np.sin(points @ wave + 0.5)))
+    inside = p > 0
+    assert_mean(plane.LAWS[name](x), float(p[inside] @ raw[inside]))
+
+
+def test_wrong_weights_are_all_that_is_wrong():
+    shares = np.array([3, 1, 2, 1, 1, 1, 2, 1]) / 12
+    angle = np.arange(8) * np.pi / 4
+    centres = 2 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    energy = GaussianMixture(shares, centres, np.broadcast_to(0.04 * np.eye(2), (8, 2, 2)))
+    log_p = plane.log_density("eight-gaussians", SQUARE)
+    kl, log_q = plane.divergence(log_p, energy, SQUARE)
+    exact = float(np.mean(np.log(1 / 8 / shares)))
+    assert kl == pytest.approx(exact, rel=1e-3)
+    assert plane.weights_divergence("eight-gaussians", log_p, log_q, SQUARE) == pytest.approx(exact, rel=1e-3)
+    assert float(plane.quadrature(SQUARE)(energy)) == pytest.approx(float(energy.log_normalizer()), abs=1e-3)
+
+
+def test_draws_have_the_law_of_the_cells():
+    log_p = plane.log_density("two-moons", SQUARE)
+    x = lsd_middle_man.draws(log_p, SQUARE, 20_000, np.random.default_rng(0))
+    p = np.exp(log_p + SQUARE.log_cell)
+    for wave in ([1.3, 0.4], [-2.2, 3.1]):
+        assert_mean(np.sin(x @ wave), float(p @ np.sin(SQUARE.points @ wave)))
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("name", ["lsd-toy", "lsd-middle-man"])
+def test_the_studies_run_whole(name, tmp_path):
+    facts = studied(name, tmp_path)
+    if name == "lsd-toy":
+        ((_, values),) = facts["divergence"].items()
+        start, *ways = values.values()
+        assert all(np.mean(way) < start[0] for way in ways)
