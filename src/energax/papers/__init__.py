@@ -52,7 +52,7 @@ class Study:
         Parameters
         ----------
         out
-            An existing, empty folder.
+            An existing folder: empty, or one with the file that the study keeps.
         scale
             "smoke", under a minute, shows only that it works; "cpu" is what two cores answer in
             minutes; "paper" has the paper's own settings.
@@ -232,7 +232,7 @@ STUDIES: dict[str, Study] = {
             name="lsd-rbm-evaluation",
             title="How far a perturbed machine is: learned and kernel Stein discrepancies against theory",
             source="Grathwohl et al. (2020), §7.2 and figure 6",
-            cost="cpu: nine machines at five levels, 150 steps a critic, minutes; paper: 60, 1,000 steps",
+            cost="cpu: twelve machines at five levels, 150 steps a critic, minutes; paper: 120, 1,000",
             module="lsd_rbm_evaluation",
         ),
         Study(

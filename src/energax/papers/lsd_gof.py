@@ -316,7 +316,7 @@ def _verdict(
             f"{units}: after {size.sweeps:,} sweeps chains from spins all +1 and from random spins lie"
             f" {random['mean'] - ones['mean']:+.3g} apart in mean energy ({z:+.0f} standard errors), near"
             f" {ones['patterns']} and {random['patterns']} patterns of spins:"
-            f" {'they have not forgotten it' if abs(z) > 5 else 'by this they cannot be told apart'}."
+            f" {'the start is not forgotten' if abs(z) > 5 else 'by this they cannot be told apart'}."
         )
     if seconds:
         told = "; ".join(
