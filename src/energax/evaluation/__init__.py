@@ -1,7 +1,14 @@
 """How good a model, or a sample, is: statements with an error, a p-value or a status."""
 
+from energax.evaluation.annealing import Annealing, plan_annealing
+from energax.evaluation.bennett import Bennett, bennett_acceptance_ratio
 from energax.evaluation.critics import CriticTraining
 from energax.evaluation.fssd import fssd_test
+from energax.evaluation.importance import (
+    AnnealedWeights,
+    annealed_importance_sampling,
+    reverse_annealed_importance_sampling,
+)
 from energax.evaluation.kernel_discrepancy import kernel_stein_discrepancy
 from energax.evaluation.kernel_tests import ksd_test, linear_ksd_test
 from energax.evaluation.learned import (
@@ -13,26 +20,37 @@ from energax.evaluation.learned import (
     stein_discrepancy,
 )
 from energax.evaluation.mmd import mmd_test
+from energax.evaluation.partition import LogNormalizerEstimate, bracket, log_normalizer
 from energax.evaluation.posterior import posterior_rows, read_inference_data
 from energax.evaluation.result import Discrepancy, TestResult
 from energax.evaluation.scores import LogDensity
 
 __all__ = [
+    "AnnealedWeights",
+    "Annealing",
+    "Bennett",
     "CriticTraining",
     "Discrepancy",
     "LogDensity",
+    "LogNormalizerEstimate",
     "OptimalCritic",
     "Ranking",
     "TestResult",
+    "annealed_importance_sampling",
+    "bennett_acceptance_ratio",
+    "bracket",
     "compare",
     "fssd_test",
     "kernel_stein_discrepancy",
     "ksd_test",
     "learned_stein_discrepancy",
     "linear_ksd_test",
+    "log_normalizer",
     "lsd_test",
     "mmd_test",
+    "plan_annealing",
     "posterior_rows",
     "read_inference_data",
+    "reverse_annealed_importance_sampling",
     "stein_discrepancy",
 ]

@@ -1,0 +1,249 @@
+r"""log Z between two ends, with a verdict.
+
+    lower = log Z_0 + mean(log w) − t·se,      upper = log Z_0 + mean(log u) + t·se,
+
+w of chains annealed from the base to the model, u of chains annealed back (`importance`), the same frozen
+annealing in both directions. By Jensen's inequality both ends are on their side of log Z in expectation,
+whatever the chains did; what short chains cost is width. The estimate is Bennett's, from both.
+"Converged" is said only where the ends are within the width asked for and sd(log w) ≤ 1 in both
+directions: intervals of a log mean e^w are right only while no few chains decide it (with sd 1.8 a nominal
+95 % covers 78 %).
+
+Sources: Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using bidirectional Monte
+Carlo"; Bennett (1976).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import scipy.stats
+
+from energax.checks import InputError, check, check_array, check_integer, check_number
+from energax.energies import Normalised
+from energax.evaluation.annealing import plan_annealing
+from energax.evaluation.bennett import bennett_acceptance_ratio
+from energax.evaluation.importance import (
+    AnnealedWeights,
+    annealed_importance_sampling,
+    reverse_annealed_importance_sampling,
+)
+from energax.samplers import Sampler
+from energax.typing import ArrayLike, Key, Model
+
+__all__ = ["LogNormalizerEstimate", "bracket", "log_normalizer"]
+
+LARGEST_DEVIATION = 1.0
+
+
+class LogNormalizerEstimate(NamedTuple):
+    """log Z between two ends.
+
+    Parameters
+    ----------
+    lower, upper
+        The ends, in nats, each moved outwards by its error.
+    estimate
+        Bennett's, from both directions.
+    standard_error
+        Of the estimate.
+    lower_error, upper_error
+        Standard errors of the two means of log weights.
+    ess
+        Effective chains (Σ w)²/Σ w², forward and in reverse.
+    deviation
+        sd(log w), forward and in reverse.
+    converged
+        Whether the ends are as near as was asked, and sd(log w) ≤ 1 in both directions.
+    status
+        "converged", "exact", or what is missing; and whether the reverse chains' start was only heuristic.
+    settings
+        What was chosen or found: temperatures, schedule, transition, acceptance, length of the path.
+    """
+
+    lower: float
+    upper: float
+    estimate: float
+    standard_error: float
+    lower_error: float
+    upper_error: float
+    ess: tuple[float, float]
+    deviation: tuple[float, float]
+    converged: bool
+    status: str
+    settings: dict[str, object]
+
+
+def log_normalizer(
+    energy: Model,
+    base: Any = None,
+    *,
+    data: ArrayLike | None = None,
+    transition: Sampler | None = None,
+    moves: int | None = None,
+    temperatures: int = 1000,
+    schedule: str = "adaptive",
+    chains: int = 100,
+    width: float = 1.0,
+    confidence: float = 0.95,
+    exact: bool = True,
+    key: Key,
+    progress: Callable[[int, int], None] | None = None,
+) -> LogNormalizerEstimate:
+    """Return log Z of an energy between a lower and an upper end, and whether they have converged.
+
+    Parameters
+    ----------
+    energy, base, data, transition, moves, temperatures, schedule
+        As for `plan_annealing`.
+    chains
+        In each direction.
+    width
+        Nats between the ends that are near enough.
+    confidence
+        Of each end's error, and of the estimate's.
+    exact
+        Take log Z from a model that knows it: by formula, by enumeration, by the transfer matrix.
+    key
+        Decides every draw.
+    progress
+        Called as progress(temperatures done, temperatures), over both directions.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to start the reverse chains from: neither exact draws of the model nor data.
+    """
+    owner = "log_normalizer"
+    check_number(owner, "width", width, above=0)
+    check_number(owner, "confidence", confidence, above=0, at_most=1 - 1e-9)
+    n = check_integer(owner, "chains", chains, at_least=8)
+    if exact and isinstance(energy, Normalised):
+        try:
+            return _known(float(energy.log_normalizer()))
+        except InputError:  # too large to enumerate
+            pass
+    plan_key, start_key, forward_key, reverse_key = jax.random.split(key, 4)
+    ends, source = _ends(energy, data, n, start_key)
+    annealing = plan_annealing(
+        energy,
+        base,
+        data=data,
+        transition=transition,
+        moves=moves,
+        temperatures=temperatures,
+        schedule=schedule,
+        key=plan_key,
+    )
+    T = len(annealing.factors)
+    told = (
+        (lambda offset: None) if progress is None else lambda offset: lambda i, _: progress(offset + i, 2 * T)
+    )
+    forward = annealed_importance_sampling(annealing, n, key=forward_key, progress=told(0))
+    reverse = reverse_annealed_importance_sampling(annealing, ends, key=reverse_key, progress=told(T))
+    settings = {
+        "temperatures": T,
+        "schedule": schedule,
+        "chains": n,
+        "transition": type(annealing.transition).__name__,
+        "moves": annealing.moves,
+        "acceptance": (forward.acceptance, reverse.acceptance),
+        "length": annealing.length,
+        "reverse start": source,
+    }
+    heuristic = None if source == "exact draws" else source
+    return bracket(
+        forward, reverse, width=width, confidence=confidence, heuristic=heuristic, settings=settings
+    )
+
+
+def bracket(
+    forward: AnnealedWeights,
+    reverse: AnnealedWeights,
+    *,
+    width: float = 1.0,
+    confidence: float = 0.95,
+    heuristic: str | None = None,
+    settings: dict[str, object] | None = None,
+) -> LogNormalizerEstimate:
+    """Return what log weights of both directions say of log Z.
+
+    Parameters
+    ----------
+    forward, reverse
+        Of one annealing.
+    width, confidence
+        As for `log_normalizer`.
+    heuristic
+        What the reverse chains started from, if not from exact draws: the upper end is then a guess.
+    settings
+        Put into the result.
+    """
+    lost = [int(np.sum(~np.isfinite(w.log_weights))) for w in (forward, reverse)]
+    check(
+        not any(lost),
+        "bracket",
+        "log weights",
+        "finite",
+        f"{lost[0]} forward and {lost[1]} in reverse that are not",
+    )
+    lower = forward.mean - _quantile(confidence, forward) * forward.standard_error
+    upper = reverse.mean + _quantile(confidence, reverse) * reverse.standard_error
+    found = bennett_acceptance_ratio(forward.log_weights, reverse.log_weights)
+    deviation = forward.deviation, reverse.deviation
+    missing = []
+    if upper < lower:
+        missing.append(
+            f"the ends cross by {lower - upper:.3g} nats: the reverse chains began where the model is not"
+        )
+    elif upper - lower > width:
+        missing.append(f"{upper - lower:.3g} nats between the ends, {width:g} asked for")
+    for name, sd in zip(("forward", "in reverse"), deviation, strict=True):
+        if sd > LARGEST_DEVIATION:
+            missing.append(f"sd(log w) = {sd:.3g} {name}, above {LARGEST_DEVIATION:g}")
+    status = f"not converged: {'; '.join(missing)}; try more temperatures" if missing else "converged"
+    if heuristic is not None:
+        status += f" (heuristic upper end: the reverse chains started from {heuristic}, not from exact draws)"
+    return LogNormalizerEstimate(
+        lower=lower,
+        upper=upper,
+        estimate=forward.log_base + found.estimate,
+        standard_error=found.standard_error,
+        lower_error=forward.standard_error,
+        upper_error=reverse.standard_error,
+        ess=(forward.ess, reverse.ess),
+        deviation=deviation,
+        converged=not missing,
+        status=status,
+        settings=dict(settings or {}),
+    )
+
+
+def _quantile(confidence: float, weights: AnnealedWeights) -> float:
+    return float(scipy.stats.t.isf((1 - confidence) / 2, weights.log_weights.size - 1))
+
+
+def _known(log_z: float) -> LogNormalizerEstimate:
+    nothing = (math.inf, math.inf), (0.0, 0.0)
+    return LogNormalizerEstimate(log_z, log_z, log_z, 0.0, 0.0, 0.0, *nothing, True, "exact", {})
+
+
+def _ends(energy: Model, data: ArrayLike | None, n: int, key: jax.Array) -> tuple[np.ndarray, str]:
+    """Return where the reverse chains start, and what that is."""
+    draw = getattr(energy, "sample", None)
+    if callable(draw) and list(inspect.signature(draw).parameters)[:2] == ["key", "n"]:
+        try:
+            return np.asarray(draw(key, n)), "exact draws"
+        except InputError:  # too large to enumerate
+            pass
+    wanted = "given: the reverse chains start from it where the model has no exact draws"
+    check(data is not None, "log_normalizer", "data", wanted, None)
+    rows = check_array("log_normalizer", "data", data, event_shape=getattr(energy, "event_shape", None))
+    again = n > len(rows)
+    chosen = np.asarray(jax.random.choice(key, len(rows), (n,), replace=again))
+    return rows[chosen], f"{len(rows):,} rows of data" + (" taken more than once" if again else "")

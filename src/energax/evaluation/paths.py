@@ -1,0 +1,348 @@
+r"""Paths of energies from a base, of known log Z and exact draws, to a model.
+
+    geometric     E_β = (1 − β) E_0 + β E,                       F_{β′} − F_β = (β′ − β)(E − E_0)
+    machine       the RBM with weights βW, hidden biases βc and visible biases (1 − β) b_0 + β b
+    spins         the Ising model with couplings βJ and field (1 − β) b_0 + β b
+
+F_β is the energy at β. A machine's path stays among machines, so that Gibbs sampling is there at every β;
+its joint energy is geometric, and its free energy moves by
+
+    F_{β′} − F_β = −(β′ − β)(b − b_0)·x − Σ_j [softplus(β′a_j) − softplus(βa_j)],      a = c + Wᵀx,
+
+each difference taken as log1p(σ(u) expm1(v − u)), which a small step loses no digits of. A spin
+model's energy is linear in its parameters, and its path both.
+
+Sources: Neal (2001), "Annealed importance sampling"; Salakhutdinov & Murray (2008) for the machines.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from energax.checks import check, check_array
+from energax.derivatives import evaluate
+from energax.energies import (
+    BernoulliRBM,
+    Gaussian,
+    GaussianBernoulliRBM,
+    IndependentBernoulli,
+    Ising,
+    IsingGraph,
+    Normalised,
+)
+from energax.energies.units import log_odds
+from energax.typing import Array, Condition, Events, Float, Key, Model, Scalar
+
+__all__ = ["BlockPath", "GaussianBase", "Geometric", "Path", "fitted_base", "path_between"]
+
+FULL_TO = 256  # coordinates: a larger covariance is estimated badly and costs more than most energies
+ROWS_EACH = 10  # rows for each coordinate, below which a diagonal covariance is the better estimate
+NARROWEST = 0.1  # of the root mean square of the columns' deviations: a model's law is wider than a constant
+FAIREST = 0.999  # a spin's largest fitted mean
+
+
+class GaussianBase(Normalised):
+    """N(μ, Σ) over events of any shape, its factor inverted once.
+
+    Parameters
+    ----------
+    mean
+        μ, of the shape of one event.
+    scale_tril
+        The Cholesky factor of Σ, of the flattened event.
+    """
+
+    mean: Float[Array, "*event"]
+    scale_tril: Float[Array, "d d"]
+    whitener: Float[Array, "d d"]
+
+    def __init__(self, mean: Array, scale_tril: Array):
+        self.mean, self.scale_tril = mean, scale_tril
+        identity = jnp.eye(mean.size)
+        self.whitener = jax.scipy.linalg.solve_triangular(scale_tril, identity, lower=True)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one event."""
+        return self.mean.shape
+
+    @property
+    def variance(self) -> Float[Array, "*event"]:
+        """Of each coordinate."""
+        return jnp.sum(self.scale_tril**2, axis=1).reshape(self.mean.shape)
+
+    def __call__(self, x: Float[Array, "*event"], condition: Condition | None = None) -> Scalar:
+        """Return E(x) = ½ (x−μ)ᵀ Σ⁻¹ (x−μ)."""
+        return 0.5 * jnp.sum((self.whitener @ (x - self.mean).ravel()) ** 2)
+
+    def log_normalizer(self) -> Scalar:
+        """Return (d/2) log 2π + ½ log det Σ."""
+        return 0.5 * self.mean.size * jnp.log(2 * jnp.pi) + jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
+
+    def sample(self, key: Key, n: int) -> Float[Array, n * event]:
+        """Return n exact draws."""
+        z = jax.random.normal(key, (n, self.mean.size))
+        return self.mean + (z @ self.scale_tril.T).reshape(n, *self.mean.shape)
+
+
+class Path(eqx.Module):
+    """A family of energies F_β, 0 ≤ β ≤ 1, whose first member can be drawn and normalised."""
+
+    def at(self, beta: Scalar) -> Model:
+        """Return the model at β, traced."""
+        raise NotImplementedError
+
+    def increment(self, x: Array, low: Scalar, high: Scalar) -> Scalar:
+        """Return F_high(x) − F_low(x)."""
+        raise NotImplementedError
+
+    def log_base(self) -> float:
+        """Return log Z_0."""
+        raise NotImplementedError
+
+    def sample(self, key: Key, n: int) -> Events:
+        """Return n exact draws at β = 0."""
+        raise NotImplementedError
+
+    def slope(self, x: Array, beta: Scalar) -> Scalar:
+        """Return dF_β(x)/dβ."""
+        return jax.jvp(lambda high: self.increment(x, beta, high), (beta,), (jnp.ones_like(beta),))[1]
+
+
+class Between(eqx.Module):
+    """(1 − β) E_0 + β E."""
+
+    base: Model
+    energy: Model
+    beta: Scalar
+
+    def __call__(self, x: Array, condition: Condition | None = None) -> Scalar:
+        """Return E_β(x)."""
+        return (1 - self.beta) * self.base(x) + self.beta * evaluate(self.energy, x, condition)
+
+
+class Geometric(Path):
+    """E_β = (1 − β) E_0 + β E, of any energy.
+
+    Parameters
+    ----------
+    base
+        E_0, with `log_normalizer` and `sample`.
+    energy
+        E.
+    """
+
+    base: Any
+    energy: Model
+
+    def at(self, beta: Scalar) -> Model:
+        """Return E_β."""
+        return Between(self.base, self.energy, beta)
+
+    def increment(self, x: Array, low: Scalar, high: Scalar) -> Scalar:
+        """Return (high − low)(E(x) − E_0(x))."""
+        return (high - low) * (self.energy(x) - self.base(x))
+
+    def log_base(self) -> float:
+        """Return log Z_0."""
+        return float(self.base.log_normalizer())
+
+    def sample(self, key: Key, n: int) -> Events:
+        """Return n exact draws of the base."""
+        return self.base.sample(key, n)
+
+
+class BlockPath(Path):
+    """A path on which every member knows its blocks: what Gibbs sampling asks for."""
+
+
+class MachinePath(BlockPath):
+    """RBMs with weights βW, hidden biases βc, visible biases (1 − β) b_0 + β b, of bits or of reals.
+
+    Parameters
+    ----------
+    machine
+        The model, at β = 1.
+    start
+        b_0, shape (n,).
+    """
+
+    machine: Any
+    start: Float[Array, " n"]
+
+    def at(self, beta: Scalar) -> Model:
+        """Return the machine at β."""
+        m = self.machine
+        moved = (beta * m.weights, beta * m.hidden_bias, (1 - beta) * self.start + beta * m.visible_bias)
+        return eqx.tree_at(lambda a: (a.weights, a.hidden_bias, a.visible_bias), m, moved)
+
+    def increment(self, x: Array, low: Scalar, high: Scalar) -> Scalar:
+        """Return F_high(x) − F_low(x), free energies."""
+        step, logits = high - low, self.machine.hidden_logits(x)
+        hidden = jnp.sum(_softplus_difference(low * logits, step * logits))
+        if self._real:  # log 2cosh(a/2) = softplus(a) − a/2
+            hidden = hidden - 0.5 * step * jnp.sum(logits)
+        return -step * jnp.sum((self.machine.visible_bias - self.start) * x.ravel()) - hidden
+
+    def log_base(self) -> float:
+        """Return log Z_0, that of the visible units and log 2 for each hidden one."""
+        return float(self._visible().log_normalizer()) + self._constant()
+
+    def sample(self, key: Key, n: int) -> Events:
+        """Return n draws of the visible units, independent at β = 0."""
+        return self._visible().sample(key, n).reshape(n, *self.machine.event_shape)
+
+    @property
+    def _real(self) -> bool:
+        return isinstance(self.machine, GaussianBernoulliRBM)
+
+    @property
+    def _variance(self) -> Any:
+        return 1.0 if self.machine.variance is None else self.machine.variance
+
+    def _visible(self) -> Any:
+        if not self._real:
+            return IndependentBernoulli(self.start)
+        v = jnp.asarray(self._variance, jnp.float32)
+        return GaussianBase(v * self.start, jnp.sqrt(v) * jnp.eye(self.start.size))
+
+    def _constant(self) -> float:
+        """What log Z_0 has beside the visible units' own: the hidden ones, and ½v‖b_0‖²."""
+        hidden = self.machine.hidden_bias.size * math.log(2)
+        square = 0.5 * self._variance * jnp.sum(self.start**2) if self._real else 0.0
+        return hidden + float(square)
+
+
+class SpinPath(BlockPath):
+    """Ising models with couplings βJ and field (1 − β) b_0 + β b, on a grid or a graph.
+
+    Parameters
+    ----------
+    model
+        At β = 1.
+    start
+        b_0, of the shape of one event.
+    """
+
+    model: Any
+    start: Float[Array, "*event"]
+
+    def at(self, beta: Scalar) -> Model:
+        """Return the model at β."""
+        scaled = jax.tree.map(lambda a: beta * a, self.model)
+        shape = self.start.shape if isinstance(self.model, Ising) else (self.start.size,)
+        field = (1 - beta) * self.start.reshape(shape) + jnp.broadcast_to(scaled.field, shape)
+        return eqx.tree_at(lambda m: m.field, scaled, field)
+
+    def increment(self, x: Array, low: Scalar, high: Scalar) -> Scalar:
+        """Return (high − low)(E(x) + b_0·x)."""
+        return (high - low) * (self.model(x) + jnp.sum(self.start * x))
+
+    def log_base(self) -> float:
+        """Return Σ_i log 2cosh b_0i."""
+        return float(jnp.sum(jnp.logaddexp(self.start, -self.start)))
+
+    def sample(self, key: Key, n: int) -> Events:
+        """Return n draws of independent spins."""
+        return 2 * IndependentBernoulli(2 * self.start).sample(key, n) - 1
+
+
+def path_between(owner: str, energy: Model, base: Any, data: Any, blocks: bool | None) -> Path:
+    """Return the path to the energy from the base; of blocks if asked for, or if None where there is one.
+
+    Parameters
+    ----------
+    base
+        An energy with `log_normalizer` and `sample`; None for one fitted to data, or a machine's own.
+    data
+        Rows that a base is fitted to where none is given; or None.
+    blocks
+        Whether every member must be able to draw its blocks.
+
+    Raises
+    ------
+    InputError
+        If there is no such path, or nothing to take the base from.
+    """
+    machine = isinstance(energy, BernoulliRBM | GaussianBernoulliRBM | Ising | IsingGraph)
+    independent = base is None or (
+        isinstance(base, IndependentBernoulli) and isinstance(energy, BernoulliRBM)
+    )
+    wanted = (
+        "a BernoulliRBM (base: independent bits, or none), a GaussianBernoulliRBM, an Ising or an IsingGraph "
+        "(base: none, it is the machine without its weights) for Gibbs sampling"
+    )
+    given = type(energy).__name__ + ("" if base is None else f" with a base {type(base).__name__}")
+    check(not blocks or (machine and independent), owner, "energy", wanted, given)
+    if machine and independent and blocks is not False:
+        return _block_path(owner, energy, base, data)
+    if base is None:
+        check(data is not None, owner, "base or data", "given: where the annealing begins", "neither")
+        base = fitted_base(owner, data, getattr(energy, "event_shape", None))
+    lacking = [n for n in ("log_normalizer", "sample") if not callable(getattr(base, n, None))]
+    wanted = "an energy with log_normalizer() and sample(key, n), as Gaussian, Flow, IndependentBernoulli"
+    check(not lacking, owner, "base", wanted, f"a {type(base).__name__} without {' and '.join(lacking)}")
+    if isinstance(base, Gaussian):
+        base = GaussianBase(base.mean, base.scale_tril)
+    shape = getattr(energy, "event_shape", base.event_shape)
+    check(tuple(base.event_shape) == tuple(shape), owner, "base", f"over events of {shape}", base.event_shape)
+    return Geometric(base, energy)
+
+
+def fitted_base(owner: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Any:
+    """Return independent bits with the data's log odds for zeros and ones, else a fitted Gaussian.
+
+    Its covariance is full for up to 256 coordinates and ten rows for each, else diagonal.
+    """
+    rows = check_array(owner, "data", x, event_shape=event_shape, at_least_rows=2)
+    if bool(np.all((rows == 0) | (rows == 1))):
+        return IndependentBernoulli(log_odds(owner, rows))
+    flat = rows.reshape(len(rows), -1).astype(np.float64)
+    n, d = flat.shape
+    scale = flat.std(0)
+    check(scale.max() > 0, owner, "data", "rows that differ", "rows that are all the same")
+    narrowest = NARROWEST * math.sqrt(np.mean(scale**2))
+    if d > FULL_TO or n < ROWS_EACH * d:
+        factor = np.diag(np.maximum(scale, narrowest))
+    else:
+        values, axes = np.linalg.eigh(np.atleast_2d(np.cov(flat.T)))
+        factor = np.linalg.cholesky((axes * np.maximum(values, narrowest**2 / 100)) @ axes.T)
+    mean = flat.mean(0).reshape(rows.shape[1:])
+    return GaussianBase(jnp.asarray(mean, jnp.float32), jnp.asarray(factor, jnp.float32))
+
+
+def _block_path(owner: str, energy: Any, base: Any, data: Any) -> BlockPath:
+    """Return the path of a machine, from its own visible biases where there are neither base nor data."""
+    rows = None if data is None else check_array(owner, "data", data, event_shape=energy.event_shape)
+    if isinstance(energy, Ising | IsingGraph):
+        own = jnp.broadcast_to(
+            energy.field, energy.event_shape if isinstance(energy, Ising) else energy.field.shape
+        )
+        own = jnp.broadcast_to(own, (math.prod(energy.event_shape),)) if own.ndim == 0 else own
+        own = own.reshape(energy.event_shape)
+        return SpinPath(energy, own if rows is None else jnp.asarray(_atanh(rows.mean(0))))
+    start = energy.visible_bias
+    if base is not None:
+        start = base.logits.ravel()
+    elif rows is not None and isinstance(energy, BernoulliRBM):
+        start = log_odds(owner, rows).ravel()
+    elif rows is not None:
+        variance = 1.0 if energy.variance is None else energy.variance
+        start = jnp.asarray(rows.mean(0)).ravel() / variance
+    return MachinePath(energy, start)
+
+
+def _atanh(means: np.ndarray) -> np.ndarray:
+    return np.arctanh(np.clip(means, -FAIREST, FAIREST)).astype(np.float32)
+
+
+def _softplus_difference(u: Array, step: Array) -> Array:
+    """Return softplus(u + step) − softplus(u) without the rounding of either."""
+    away = jnp.where(step > 0, -u, u)
+    return jnp.maximum(step, 0) + jnp.log1p(jax.nn.sigmoid(away) * jnp.expm1(-jnp.abs(step)))
