@@ -10,7 +10,7 @@ from energax.cli import main
 from energax.cli.app import DATA_NAMES, TOY_NAMES
 
 COMMANDS = (
-    *("train", "sample", "denoise", "inpaint", "score", "test", "compare", "info", "report"),
+    *("train", "sample", "denoise", "inpaint", "score", "test", "compare", "outliers", "info", "report"),
     *("reproduce", "demo"),
 )
 

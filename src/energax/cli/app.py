@@ -584,6 +584,60 @@ def compare(
     return compare(file, list(runs), steps=steps, penalty=penalty, seed=seed)
 
 
+@command(JUDGE)
+def outliers(
+    file: str,
+    /,
+    *,
+    run: Path | None = None,
+    folder: Path | None = None,
+    score: Literal["energy", "denoising", "score-norm", "typicality"] = "energy",
+    steps: int | None = None,
+    top: int = 10,
+    out: Path | None = None,
+    seed: Seed = 0,
+) -> int:
+    """Fit an energy to a table and score each row by how strange it is, in one go.
+
+    FILE holds rows in a .csv, .parquet, .npy or .npz. A model is trained on them as `energax train`
+    would, labels unseen; with --run a trained one is asked instead. The score (--score) is
+
+        energy      low density: the mean energy under the model's smallest noise
+        denoising   what one step does not bring back
+        score-norm  where the density is steep
+        typicality  how far the energy is from that of training rows, on either side
+
+    If the file has labels of 0 and 1 (y in an .npz), how well the scores tell them is printed:
+    the area under the receiver's curve with its error, the average precision, and the share of
+    false alarms where 95 % of the outliers are found.
+
+    For example:
+
+        energax outliers table.csv
+        energax outliers new_rows.csv --run runs/table --score typicality
+
+    Parameters
+    ----------
+    file
+        Rows to score (and, without --run, to train on).
+    run
+        A run folder of an energy.
+    folder
+        Where the run is kept. [default: runs/NAME-outliers]
+    score
+        See above.
+    steps
+        Of the training. [default: the preset's]
+    top
+        How many of the strangest rows are printed.
+    out
+        A .csv file: row, score, rank. [default: outliers.csv in the run folder]
+    """
+    from energax.cli.outliers import outliers
+
+    return outliers(file, run=run, folder=folder, score=score, steps=steps, top=top, out=out, seed=seed)
+
+
 @command(USE)
 def info(run: Run, /) -> int:
     """Say what a run is, how it was trained, with what, and how far it came.

@@ -32,7 +32,7 @@ from energax.tasks import Way, way
 from energax.tasks.rows import map_rows
 from energax.training.log import read_metrics
 
-__all__ = ["Trained", "denoise", "inpaint", "report", "sample", "score", "target_file"]
+__all__ = ["Trained", "denoise", "inpaint", "report", "sample", "score", "target_file", "write_csv"]
 
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
 IMAGES_SHOWN = 16
@@ -240,7 +240,7 @@ def sample(
     samples, table = _draw(trained, n, seed)
     write_whole(folder / "samples.npz", lambda path: np.savez_compressed(path, samples=samples))
     if "mean_energy" in table:
-        _write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
+        write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
         draw_trace(folder / "energy.png", table)
     if trained.image is not None:
         pixels = trained.pixels(samples[:256])
@@ -250,7 +250,7 @@ def sample(
         flat = samples.reshape(len(samples), -1)
         draw_clouds(folder / "samples.png", flat[:5000], _held_out(trained), trained.columns)
         if trained.kind == "table":
-            _write_csv(folder / "samples.csv", trained.columns, flat)
+            write_csv(folder / "samples.csv", trained.columns, flat)
     _draw_strip(folder / "annealing.png", trained, n, seed)
     print(f"{len(samples)} samples in {folder / 'samples.npz'}, shown in {folder / 'samples.png'}")
     return 0
@@ -476,7 +476,7 @@ def score(
     if target is None:
         print("\n".join(f"{energy:.7g}" for energy in energies))
         return 0
-    _write_csv(target, ("energy",), energies[:, None])
+    write_csv(target, ("energy",), energies[:, None])
     print(f"{len(rows)} energies in {target}: median {np.median(energies):.4g}, largest {energies.max():.4g}")
     return 0
 
@@ -500,7 +500,7 @@ def _score_likelihood(run: Path, file: str, *, probes: int | None, seed: int, ou
         print("\n".join(",".join(f"{value:.7g}" for value in row) for row in table))
         print(f"{len(rows)} log-likelihoods: {said}", file=sys.stderr)
         return 0
-    _write_csv(target, tuple(columns), table)
+    write_csv(target, tuple(columns), table)
     print(f"{len(rows)} log-likelihoods in {target}: {said}")
     return 0
 
@@ -551,7 +551,8 @@ def _save_array(path: Path, array: np.ndarray) -> None:
     write_whole(path, lambda part: np.save(part, array))
 
 
-def _write_csv(path: Path, columns: tuple[str, ...], rows: np.ndarray) -> None:
+def write_csv(path: Path, columns: tuple[str, ...], rows: np.ndarray) -> None:
+    """Write rows of numbers under a heading, whole or not at all."""
     import csv
 
     def write(part: Path) -> None:

@@ -21,15 +21,18 @@ from energax.evaluation.learned import (
 )
 from energax.evaluation.mmd import mmd_test
 from energax.evaluation.partition import LogNormalizerEstimate, bracket, log_normalizer
+from energax.evaluation.outliers import OUTLIER_SCORES, Detection, detection, outlier_scores
 from energax.evaluation.posterior import posterior_rows, read_inference_data
 from energax.evaluation.result import Discrepancy, TestResult
 from energax.evaluation.scores import LogDensity
 
 __all__ = [
+    "OUTLIER_SCORES",
     "AnnealedWeights",
     "Annealing",
     "Bennett",
     "CriticTraining",
+    "Detection",
     "Discrepancy",
     "LogDensity",
     "LogNormalizerEstimate",
@@ -40,6 +43,7 @@ __all__ = [
     "bennett_acceptance_ratio",
     "bracket",
     "compare",
+    "detection",
     "fssd_test",
     "kernel_stein_discrepancy",
     "ksd_test",
@@ -49,6 +53,7 @@ __all__ = [
     "lsd_test",
     "mmd_test",
     "plan_annealing",
+    "outlier_scores",
     "posterior_rows",
     "read_inference_data",
     "reverse_annealed_importance_sampling",
