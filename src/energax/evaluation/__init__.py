@@ -20,8 +20,8 @@ from energax.evaluation.learned import (
     stein_discrepancy,
 )
 from energax.evaluation.mmd import mmd_test
-from energax.evaluation.partition import LogNormalizerEstimate, bracket, log_normalizer
 from energax.evaluation.outliers import OUTLIER_SCORES, Detection, detection, outlier_scores
+from energax.evaluation.partition import LogNormalizerEstimate, bracket, log_normalizer
 from energax.evaluation.posterior import posterior_rows, read_inference_data
 from energax.evaluation.result import Discrepancy, TestResult
 from energax.evaluation.scores import LogDensity
@@ -52,8 +52,8 @@ __all__ = [
     "log_normalizer",
     "lsd_test",
     "mmd_test",
-    "plan_annealing",
     "outlier_scores",
+    "plan_annealing",
     "posterior_rows",
     "read_inference_data",
     "reverse_annealed_importance_sampling",
