@@ -1,11 +1,14 @@
 """The studies of training by the learned Stein discrepancy: what they judge by is right."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from energax.data import toy
-from energax.energies import GaussianMixture
-from energax.papers import lsd_middle_man, plane
+from energax.derivatives import score
+from energax.energies import GaussianMixture, LinearICA
+from energax.papers import lsd_ica, lsd_middle_man, plane
 from energax.testing import assert_mean
 
 from .studied import studied
@@ -48,11 +51,39 @@ def test_draws_have_the_law_of_the_cells():
         assert_mean(np.sin(x @ wave), float(p @ np.sin(SQUARE.points @ wave)))
 
 
+def test_a_critics_steps_count_as_iterations():
+    assert lsd_ica.updates(10_000, 0) == 10_000
+    assert lsd_ica.updates(10_000, 1) == 5_000
+    assert lsd_ica.updates(10_000, 5) == 1_650  # in twenty-five equal parts
+    assert lsd_ica.paper_gap("LSD", 40) == pytest.approx(-1.71)
+    assert np.isnan(lsd_ica.paper_gap("SM", 50))
+
+
+@pytest.mark.parametrize("source", ["logistic", "laplace"])
+def test_slopes_taken_row_by_row_miss_a_kink_that_turns(source):
+    # mean s·f at sources turned by φ, and its slope in φ: by differences, and by the derivative of each row.
+    x = LinearICA(np.eye(2), source).sample(jax.random.key(0), 100_000)
+    f = jnp.stack([jnp.tanh(x[:, 1]), -jnp.tanh(x[:, 0])], axis=1)
+
+    def mean(angle):
+        c, s = jnp.cos(angle), jnp.sin(angle)
+        model = LinearICA(jnp.array([[c, -s], [s, c]]), source)
+        return jnp.mean(jnp.sum(jax.vmap(lambda row: score(model, row))(x) * f, axis=1))
+
+    by_rows = float(jax.grad(mean)(0.3))
+    by_differences = float(mean(0.35) - mean(0.25)) / 0.1
+    missed = abs(by_rows - by_differences)
+    assert missed > 0.3 if source == "laplace" else missed < 3e-3
+
+
 @pytest.mark.study
-@pytest.mark.parametrize("name", ["lsd-toy", "lsd-middle-man"])
+@pytest.mark.parametrize("name", ["lsd-toy", "lsd-middle-man", "lsd-ica"])
 def test_the_studies_run_whole(name, tmp_path):
     facts = studied(name, tmp_path)
     if name == "lsd-toy":
         ((_, values),) = facts["divergence"].items()
         start, *ways = values.values()
         assert all(np.mean(way) < start[0] for way in ways)
+    if name == "lsd-ica":
+        ((_, found),) = facts["results"].items()
+        assert np.mean(found["truth"]["test"]) - 0.3 < np.mean(found["LSD"]["test"])

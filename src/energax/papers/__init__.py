@@ -271,5 +271,12 @@ STUDIES: dict[str, Study] = {
             cost="cpu: twelve small trainings of eight Gaussians, four minutes; paper: wider and longer",
             module="lsd_middle_man",
         ),
+        Study(
+            name="lsd-ica",
+            title="Linear ICA by LSD beside likelihood, score matching, NCE and CNCE; what a turn is worth",
+            source="Grathwohl et al. (2020), §8.1 and figure 8",
+            cost="cpu: 16 settings, three matrices, D = 10 and 20, ten minutes; paper: D to 50, longer",
+            module="lsd_ica",
+        ),
     ]
 }
