@@ -189,7 +189,7 @@ def descended(
                 return state
             row_key, move_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(loss_key, 0), i))
             rows = draws(truth, row_key, (seen + 1) * batch).reshape(seen + 1, batch, -1)
-            return objective.refresh(*learned, state, Batch(rows), move_key)[0]
+            return objective.refresh(learned[0], learned[1], state, Batch(rows), move_key)[0]
 
         def step(carry, i):
             learned, moments, state = carry
