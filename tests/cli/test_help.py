@@ -11,7 +11,7 @@ from energax.cli.app import DATA_NAMES, TOY_NAMES
 
 COMMANDS = (
     *("train", "sample", "denoise", "inpaint", "score", "test", "compare", "outliers", "info", "report"),
-    *("reproduce", "demo"),
+    *("evaluate", "reproduce", "demo"),
 )
 
 

@@ -585,6 +585,65 @@ def compare(
 
 
 @command(JUDGE)
+def evaluate(
+    run: Run,
+    file: str | None = None,
+    /,
+    *,
+    log_likelihood: Annotated[bool, Parameter(show_default=False)] = False,
+    temperatures: int = 1000,
+    chains: int = 100,
+    schedule: Literal["adaptive", "linear", "sigmoid", "exponential"] = "adaptive",
+    width: float = 1.0,
+    seed: Seed = 0,
+) -> int:
+    """Say how likely a trained energy finds rows it has not seen, with a verdict on the number.
+
+    The mean of log p(x) = −E(x) − log Z over the rows, in nats and in the data's own units. Where
+    the model does not know its log Z, chains are annealed from a Gaussian (or independent bits)
+    fitted to the training rows to the model, and back: log Z comes as a lower and an upper end, and
+    Bennett's estimate between them. "converged" is said only where the ends are within --width
+    and the log weights vary by no more than 1 in both directions. If not: more --temperatures.
+
+    The chains back start from exact draws of the model or, where it has none, from training rows:
+    then the upper end of log Z is a guess, and the verdict says so. A network whose energy is not
+    bounded below far from the data has no log Z at all, and no chain that stays near finds out.
+
+    For example:
+
+        energax evaluate runs/table --log-likelihood
+        energax evaluate runs/table new_rows.csv --log-likelihood --temperatures 5000
+
+    Parameters
+    ----------
+    file
+        Rows to judge the model by. [default: the run's held-out rows]
+    log_likelihood
+        What to evaluate.
+    temperatures
+        Of the annealing, in each direction; time grows with their number, memory does not.
+    chains
+        In each direction.
+    schedule
+        Where the temperatures lie: adaptive finds out, in a pilot run.
+    width
+        Nats between the two ends that are near enough.
+    """
+    from energax.cli.evaluate import evaluate
+
+    return evaluate(
+        run,
+        file,
+        log_likelihood=log_likelihood,
+        temperatures=temperatures,
+        chains=chains,
+        schedule=schedule,
+        width=width,
+        seed=seed,
+    )
+
+
+@command(JUDGE)
 def outliers(
     file: str,
     /,
@@ -600,7 +659,8 @@ def outliers(
     """Fit an energy to a table and score each row by how strange it is, in one go.
 
     FILE holds rows in a .csv, .parquet, .npy or .npz. A model is trained on them as `energax train`
-    would, labels unseen; with --run a trained one is asked instead. The score (--score) is
+    would, labels unseen, but with noise of half a standard deviation at least, so that no row is
+    a mode of its own; with --run a trained model is asked instead. The score (--score) is
 
         energy      low density: the mean energy under the model's smallest noise
         denoising   what one step does not bring back

@@ -1,0 +1,50 @@
+"""`energax evaluate RUN --log-likelihood`: the held-out rows' mean log-density, and what it is worth."""
+
+import re
+
+import numpy as np
+
+from .conftest import TINY
+
+
+def numbers(out, name):
+    line = re.search(rf"^{re.escape(name)} +(.*)$", out, re.MULTILINE).group(1)
+    return [float(n) for n in re.findall(r"-?\d+\.\d+", line)]
+
+
+def test_a_model_that_knows_its_log_z_is_evaluated_exactly(energax, table_file, here):
+    words = ["--energy", "ica", "--objective", "exact-likelihood", "--steps", "20", "--out", "run"]
+    assert energax("train", table_file, *words)[0] == 0
+    status, out, err = energax("evaluate", "run", table_file, "--log-likelihood")
+    assert status == 0, err
+    assert "exact" in out
+    assert energax("score", "run", table_file, "--likelihood", "--out", "found.csv")[0] == 0
+    rows = np.loadtxt("found.csv", delimiter=",", skiprows=1)[:, 0]
+    mean, error = numbers(out, "mean log-density")
+    assert abs(mean - rows.mean()) < 1e-3
+    assert abs(error / (rows.std() / np.sqrt(len(rows))) - 1) < 0.1
+
+
+def test_another_is_put_between_two_ends_with_a_verdict(energax, table_run):
+    few = ["--log-likelihood", "--temperatures", "60", "--chains", "16"]
+    status, out, err = energax("evaluate", table_run, *few, "--width", "0.0001")
+    assert status == 0, err
+    assert "20 held out" in out
+    low, high, estimate, _ = numbers(out, "log Z")
+    mean, least, most, _ = numbers(out, "mean log-density")
+    assert low < estimate < high
+    assert abs((mean + estimate) - (least + high)) < 1e-3
+    assert abs((mean + estimate) - (most + low)) < 1e-3
+    assert "not converged: " in out
+    assert "heuristic upper end: the reverse chains started from 180 rows of data" in out
+
+
+def test_what_cannot_be_evaluated_is_refused(energax, table_run, table_file, here):
+    status, _, err = energax("evaluate", table_run)
+    assert status != 0
+    assert "--log-likelihood must be given" in err
+    words = ["--energy", "mlp-field", "--objective", "score-matching", "--steps", "2", "--out", "field"]
+    assert energax("train", table_file, *words, *TINY)[0] == 0
+    status, _, err = energax("evaluate", "field", "--log-likelihood")
+    assert status != 0
+    assert "must be a run of an energy" in err
