@@ -8,7 +8,7 @@ import pytest
 from energax.data import toy
 from energax.derivatives import score
 from energax.energies import GaussianMixture, LinearICA
-from energax.papers import lsd_ica, lsd_middle_man, plane
+from energax.papers import lsd_ica, lsd_images, lsd_middle_man, plane
 from energax.testing import assert_mean
 
 from .studied import studied
@@ -76,8 +76,19 @@ def test_slopes_taken_row_by_row_miss_a_kink_that_turns(source):
     assert missed > 0.3 if source == "laplace" else missed < 3e-3
 
 
+def test_copies_of_one_image_have_no_diversity():
+    rng = np.random.default_rng(0)
+    train, held_out, fresh = rng.random((200, 16)), rng.random((60, 16)), rng.random((60, 16))
+    good = lsd_images.judged(fresh, held_out, train)
+    copies = lsd_images.judged(np.broadcast_to(train[:1], (60, 16)), held_out, train)
+    assert good["diversity"] == pytest.approx(1.0, abs=0.05)
+    assert good["distance"] == pytest.approx(1.0, abs=0.05)
+    assert copies["diversity"] == copies["distance"] == 0.0
+    assert copies["energy distance"] > 10 * abs(good["energy distance"])
+
+
 @pytest.mark.study
-@pytest.mark.parametrize("name", ["lsd-toy", "lsd-middle-man", "lsd-ica"])
+@pytest.mark.parametrize("name", ["lsd-toy", "lsd-middle-man", "lsd-ica", "lsd-images"])
 def test_the_studies_run_whole(name, tmp_path):
     facts = studied(name, tmp_path)
     if name == "lsd-toy":
@@ -87,3 +98,5 @@ def test_the_studies_run_whole(name, tmp_path):
     if name == "lsd-ica":
         ((_, found),) = facts["results"].items()
         assert np.mean(found["truth"]["test"]) - 0.3 < np.mean(found["LSD"]["test"])
+    if name == "lsd-images":
+        assert all(len(parts["numbers"]) == 8 for parts in facts["found"].values())

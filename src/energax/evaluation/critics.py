@@ -13,8 +13,8 @@ without dropout and with the exact trace, and the best of those met, the untrain
 
 An overfitted critic grows without bound, and mean h alone, with an error as large as itself, may call it the
 best of all. Both rules see through that; but for the multiples c f* of the best critic between normal laws
-δ apart, mean h − sd h = c (δ² − δ) is largest at c = 0 whenever δ < 1: the paper's rule finds no small
-discrepancy in any number of rows.
+δ apart, mean h − sd h = c (δ² − δ) is largest at c = 0 whenever δ < 1: of a small discrepancy the paper's
+rule keeps an early, small critic, and reports a part of it (`energax reproduce lsd-model-selection`).
 
 Instead of the penalty a critic can be held to a box (each weight within ±`clip`) or to layers of spectral
 norm at most 1, both by projection after each step: then ‖f‖ is bounded by the architecture, and the

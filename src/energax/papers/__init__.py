@@ -278,5 +278,12 @@ STUDIES: dict[str, Study] = {
             cost="cpu: 16 settings, three matrices, D = 10 and 20, ten minutes; paper: D to 50, longer",
             module="lsd_ica",
         ),
+        Study(
+            name="lsd-images",
+            title="Deep energies and machines of images by LSD: the fit at the data, and where chains end",
+            source="Grathwohl et al. (2020), §8.2, B.6, C.3 and figures 9, 11–14",
+            cost="cpu: MNIST and Fashion-MNIST in 7 × 7, four trainings, three minutes; paper: 28 × 28",
+            module="lsd_images",
+        ),
     ]
 }
