@@ -285,5 +285,12 @@ STUDIES: dict[str, Study] = {
             cost="cpu: MNIST and Fashion-MNIST in 7 × 7, four trainings, three minutes; paper: 28 × 28",
             module="lsd_images",
         ),
+        Study(
+            name="adbench",
+            title="Outlier scores of energies on real tables, beside scikit-learn's detectors",
+            source="Han et al. (2022); Li, Chen & Sommer (2019), appendix F",
+            cost="cpu: eight tables, 16 energies of 1,000 steps, minutes; paper: 18 tables, five seeds",
+            module="adbench",
+        ),
     ]
 }
