@@ -136,9 +136,9 @@ class Unfinished(HMC):
         return end, {"acceptance": info.acceptance_rate}
 
 
-def weights(transition, key, chains=2000):
+def weights(transition, key, chains=8000):
     plan_key, forward_key, draw_key, reverse_key = jax.random.split(key, 4)
-    annealing = plan_annealing(SKEWED, WIDE, transition=transition, temperatures=12, key=plan_key)
+    annealing = plan_annealing(SKEWED, WIDE, transition=transition, temperatures=40, key=plan_key)
     forward = annealed_importance_sampling(annealing, chains, key=forward_key)
     ends = SKEWED.sample(draw_key, chains)
     return forward, reverse_annealed_importance_sampling(annealing, ends, key=reverse_key)
