@@ -223,6 +223,30 @@ def test_a_constraint_holds_where_it_is_asked_for(constraint, key):
             assert jnp.linalg.norm(layer.weight, 2) < 1.02
 
 
+def test_probes_that_judge_add_spread_and_no_mean(key):
+    model, truth = ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2)), skewed_mixture()
+    x, critic = truth.sample(key, 4000), OptimalCritic(model, truth)
+    exact = stein_discrepancy(x, model, critic=critic)
+    probed = stein_discrepancy(x, model, critic=critic, probes=2, key=key)
+    assert_mean(probed.terms - exact.terms, 0.0, "probed against exact terms")
+    assert probed.standard_error > exact.standard_error
+
+
+def test_images_have_a_critic_of_their_own(key):
+    # Means that are off in one half: a convolutional critic finds them, its trace being probed (100 numbers).
+    x = np.asarray(jax.random.normal(key, (400, 10, 10, 1)))
+    s = -(x - np.where(np.arange(10) < 5, 0.5, 0.0)[:, None, None]).astype(np.float32)
+    how = CriticTraining(
+        "convolutional", width=4, steps=20, check_every=10, batch_size=64, learning_rate=1e-2
+    )
+    found = learned_stein_discrepancy(
+        x, scores=s, training=how, split=(0.5, 0.25, 0.25), key=key, progress=False
+    )
+    assert found.settings["step"] > 0
+    assert found.estimate > 5 * found.standard_error
+    assert found.estimate < 50 * 0.25 + 5 * found.standard_error
+
+
 @pytest.mark.parametrize("selection", ["objective", "mean-sd"])
 def test_an_overfitted_critic_is_seen_through(selection, key):
     # LSD fig. 10: a hundred rows of N(0, I) in ten dimensions, the model N(1, I), whose discrepancy is 10.
@@ -306,6 +330,11 @@ SAMPLE = np.random.default_rng(0).standard_normal((60, 2)).astype(np.float32)
         (lambda k: lsd_test(SAMPLE, scores=-SAMPLE, split=(0.5, 0.5, 0.1), key=k), "three positive shares"),
         (lambda k: lsd_test(SAMPLE, scores=-SAMPLE, null="t", key=k), "null must be one of 'bootstrap'"),
         (lambda k: CriticTraining(constraint="lipschitz"), "constraint must be one of 'l2', 'clipping'"),
+        (
+            lambda k: stein_discrepancy(SAMPLE, scores=-SAMPLE, critic=lambda x: x, probes=1),
+            "key must be given with probes",
+        ),
+        (lambda k: CriticTraining(judging_probes=-1), "judging_probes must be a whole number of at least 0"),
         (lambda k: CriticTraining(steps=-1), "steps must be a whole number of at least 0"),
         (lambda k: compare({"one": -SAMPLE}, SAMPLE, key=k), "models must be a mapping of two or more"),
         (

@@ -6,7 +6,7 @@ With h(x) = A f(x) = s(x)·f(x) + tr ∇f(x), s the model's score, a critic f as
     power          mean h / sd h − λ mean ‖f‖²      what the power of a test of E h = 0 grows with
 
 (Grathwohl et al. 2020, eq. 8–12). Every `check_every` steps the critic is put to the validation rows,
-without dropout and with the exact trace, and the best of those met, the untrained one included, is kept:
+without dropout, and the best of those met, the untrained one included, is kept:
 
     power          mean h / sd h
     discrepancy    mean h − λ mean ‖f‖², what the critic ascends on; or mean h − sd h, the paper's.
@@ -46,7 +46,9 @@ ARCHITECTURES = ("mlp", "convolutional")
 MERITS = ("power", "discrepancy")
 SELECTIONS = ("objective", "mean-sd")
 SMALL = 1e-6  # beside a standard deviation
-ROWS = 2048  # rows whose trace is taken at a time
+ROWS = 2048  # rows that a critic is put to at a time
+EXACT_TO = 64  # numbers in a row: beyond, d derivatives a row are too many for a look every few steps
+JUDGING = 16  # probes in their place
 TURNS = 2  # of the power iteration after each step
 
 
@@ -80,6 +82,9 @@ class CriticTraining:
     probes
         Gaussian probes for the trace in training: 0 for the exact one, None for exact with an "mlp" and one
         probe else.
+    judging_probes
+        The same on the rows that choose and judge: 0 for the exact trace, None for exact with an "mlp" and up
+        to 64 numbers a row, and 16 probes else, whose noise adds to the spread of h and to no mean.
     standardise
         Train on columns of mean 0 and standard deviation 1 (the training rows'), so that no column's unit
         decides: in the penalty ‖f‖² becomes Σ_i (f_i/c_i)², and the discrepancy at most
@@ -100,6 +105,7 @@ class CriticTraining:
     learning_rate: float = 1e-3
     weight_decay: float = 5e-4
     probes: int | None = None
+    judging_probes: int | None = None
     standardise: bool = False
     selection: str = "objective"
 
@@ -113,8 +119,9 @@ class CriticTraining:
         check_integer(owner, "check_every", self.check_every, at_least=1)
         if self.batch_size is not None:
             check_integer(owner, "batch_size", self.batch_size, at_least=2)
-        if self.probes is not None:
-            check_integer(owner, "probes", self.probes, at_least=0)
+        for name in ("probes", "judging_probes"):
+            if getattr(self, name) is not None:
+                check_integer(owner, name, getattr(self, name), at_least=0)
         check_number(owner, "dropout", self.dropout, at_least=0, at_most=0.99)
         check_number(owner, "penalty", self.penalty, at_least=0)
         for name in ("clip", "learning_rate"):
@@ -216,12 +223,16 @@ def train_critic(
     net, static = eqx.partition(critic, eqx.is_inexact_array)
     player = _first(net, numbers)
     sets = [Rows(*map(jnp.asarray, rows)) for rows in (train, validation)]
+    judging = judging_probes(critic, how, sets[0].x[0].size)
+    look_key = jax.random.fold_in(
+        key, how.steps + 1
+    )  # the same at each look, so that looks differ by the critic
     compiled = isinstance(critic, Critic) or loops.compiles_loop(critic, sets[0].x[0])
     looks: list[list[float]] = []
     best, step = Trained(critic, 0, -np.inf, {}), 0
     with ProgressBar(progress, 0, how.steps, "training a critic") as bar:
         while True:
-            seen = [[float(a) for a in _moments(player.net, static, rows)] for rows in sets]
+            seen = [_moments(player.net, static, rows, judging, look_key) for rows in sets]
             looks.append([step, *seen[0], *seen[1]])
             mean, sd, size = seen[1]
             if kind.power:
@@ -247,10 +258,17 @@ def train_critic(
     return best._replace(curve=dict(zip(["step", *names], np.array(looks).T, strict=True)))
 
 
-def terms(critic: Any, rows: Rows) -> Float[np.ndarray, " n"]:
-    """Return h at the rows, with the exact trace."""
+def judging_probes(critic: Any, how: CriticTraining, size: int) -> int:
+    """Return how many probes stand for the trace on rows of `size` numbers that choose or judge."""
+    if how.judging_probes is not None:
+        return how.judging_probes
+    return 0 if hasattr(critic, "value_and_trace") or size <= EXACT_TO else JUDGING
+
+
+def terms(critic: Any, rows: Rows, *, probes: int = 0, key: Key | None = None) -> Float[np.ndarray, " n"]:
+    """Return h at the rows, with the exact trace or that many probes."""
     net, static = eqx.partition(critic, eqx.is_inexact_array)
-    return np.asarray(_terms(net, static, Rows(*map(jnp.asarray, rows)))[0], np.float64)
+    return _terms(net, static, Rows(*map(jnp.asarray, rows)), probes, key)[0]
 
 
 def _adam(numbers: _Numbers) -> optax.GradientTransformation:
@@ -270,22 +288,36 @@ def _first(net: Any, numbers: _Numbers) -> _Player:
     return _Player(net, _adam(numbers).init(net), _directions(net))
 
 
+def _terms(
+    net: Any, static: Any, rows: Rows, probes: int, key: Key | None
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Return h and ‖f‖² at the rows, some at a time: a compiled loop would hold a convolution."""
+    parts = []
+    for i in range(0, len(rows.x), ROWS):
+        here = rows.x[i : i + ROWS], rows.s[i : i + ROWS]
+        parts.append(_part(net, static, *here, probes, None if key is None else jax.random.fold_in(key, i)))
+    h, size = (np.concatenate([np.asarray(part[k], np.float64) for part in parts]) for k in (0, 1))
+    return h, size
+
+
 @eqx.filter_jit
-def _terms(net: Any, static: Any, rows: Rows) -> tuple[Array, Array]:
-    """Return h and ‖f‖² at the rows."""
+def _part(net: Any, static: Any, x: Array, s: Array, probes: int, key: Key | None) -> tuple[Array, Array]:
     critic = eqx.combine(net, static)
 
-    def one(row):
-        h, f = stein_operator(critic, *row)
+    def one(x, s, k):
+        # Without a key nothing drops out; with probes it decides them alone.
+        h, f = stein_operator(critic, x, s, key=k, probes=probes)
         return h, jnp.sum(f**2)
 
-    return jax.lax.map(one, rows, batch_size=min(ROWS, len(rows.x)))
+    if not probes:
+        return jax.vmap(lambda x, s: one(x, s, None))(x, s)
+    assert key is not None
+    return jax.vmap(one)(x, s, jax.random.split(key, len(x)))
 
 
-@eqx.filter_jit
-def _moments(net: Any, static: Any, rows: Rows) -> tuple[Array, Array, Array]:
-    h, size = _terms(net, static, rows)
-    return h.mean(), h.std(ddof=1), size.mean()
+def _moments(net: Any, static: Any, rows: Rows, probes: int, key: Key) -> tuple[float, float, float]:
+    h, size = _terms(net, static, rows, probes, key)
+    return float(h.mean()), float(h.std(ddof=1)), float(size.mean())
 
 
 @eqx.filter_jit

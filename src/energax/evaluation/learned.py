@@ -30,7 +30,7 @@ import scipy.stats
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.derivatives import score
 from energax.energies import StandardisedCritic
-from energax.evaluation.critics import CriticTraining, Rows, Trained, terms, train_critic
+from energax.evaluation.critics import CriticTraining, Rows, Trained, judging_probes, terms, train_critic
 from energax.evaluation.kernel_discrepancy import kernel_stein_discrepancy
 from energax.evaluation.posterior import is_posterior
 from energax.evaluation.result import Discrepancy, TestResult, bootstrap_p_value
@@ -98,7 +98,13 @@ class Ranking(NamedTuple):
 
 
 def stein_discrepancy(
-    x: ArrayLike, model: Model | None = None, *, critic: Any, scores: ArrayLike | None = None
+    x: ArrayLike,
+    model: Model | None = None,
+    *,
+    critic: Any,
+    scores: ArrayLike | None = None,
+    probes: int = 0,
+    key: Key | None = None,
 ) -> Discrepancy:
     """Mean of s·f + tr ∇f over the rows, for a given critic.
 
@@ -108,9 +114,17 @@ def stein_discrepancy(
         Those of `ksd_test`.
     critic
         x ↦ f(x), fitted on other rows or on none.
+    probes
+        0 for the exact trace, else how many Gaussian probes stand for it.
+    key
+        Decides the probes.
     """
-    rows = _rows("stein_discrepancy", x, model, scores)
-    return _estimate("stein discrepancy of a given critic", terms(critic, rows), {"critic": critic})
+    owner = "stein_discrepancy"
+    check_integer(owner, "probes", probes, at_least=0)
+    check(not probes or key is not None, owner, "key", "given with probes", None)
+    rows = _rows(owner, x, model, scores)
+    h = terms(critic, rows, probes=probes, key=key)
+    return _estimate("stein discrepancy of a given critic", h, {"critic": critic})
 
 
 def learned_stein_discrepancy(
@@ -152,7 +166,7 @@ def learned_stein_discrepancy(
     owner = "learned_stein_discrepancy"
     parts, train_key = _split(owner, _rows(owner, x, model, scores), split, key)
     trained = _trained(parts, critic, training, "discrepancy", train_key, progress)
-    return _learned(trained, parts[2])
+    return _learned(trained, parts[2], training, train_key)
 
 
 def lsd_test(
@@ -197,7 +211,7 @@ def lsd_test(
     fit_key, null_key = jax.random.split(key)
     parts, train_key = _split(owner, _rows(owner, x, model, scores), split, fit_key)
     trained = _trained(parts, critic, training, "power", train_key, progress)
-    h = terms(trained.critic, parts[2])
+    h = _judged(trained, parts[2], training, train_key)
     t = _studentised(h[None])[0]
     if null == "normal":
         p, compared = float(scipy.stats.norm.sf(t)), "standard normal, as n grows"
@@ -260,7 +274,7 @@ def compare(
         rows = _rows(owner, x, **given)
         parts, train_key = _split(owner, rows, split, key)
         trained = _trained(parts, None, training, "discrepancy", train_key, progress)
-        found[name] = _learned(trained, parts[2])
+        found[name] = _learned(trained, parts[2], training, train_key)
     order = sorted(found, key=lambda name: found[name].estimate)
     h = np.array([found[name].terms for name in order])
     pairs = h[:, None] - h[None]
@@ -317,9 +331,19 @@ def _trained(
     return trained._replace(critic=whole)
 
 
-def _learned(trained: Trained, rows: Rows) -> Discrepancy:
+def _judged(
+    trained: Trained, rows: Rows, training: CriticTraining | None, key: Key
+) -> Float[np.ndarray, " n"]:
+    """Return h of the chosen critic at the rows that judge it."""
+    how = CriticTraining() if training is None else training
+    inner = trained.critic.critic if isinstance(trained.critic, StandardisedCritic) else trained.critic
+    probes = judging_probes(inner, how, int(np.prod(rows.x.shape[1:])))
+    return terms(trained.critic, rows, probes=probes, key=jax.random.fold_in(key, 1) if probes else None)
+
+
+def _learned(trained: Trained, rows: Rows, training: CriticTraining | None, key: Key) -> Discrepancy:
     settings = {"critic": trained.critic, "step": trained.step, "curve": trained.curve}
-    found = _estimate("learned stein discrepancy", terms(trained.critic, rows), settings)
+    found = _estimate("learned stein discrepancy", _judged(trained, rows, training, key), settings)
     nothing = "the untrained critic was the best on the rows that choose: no difference was found"
     return found if trained.step else found._replace(status=nothing)
 

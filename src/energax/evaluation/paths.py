@@ -85,7 +85,7 @@ class GaussianBase(Normalised):
         """Return (d/2) log 2π + ½ log det Σ."""
         return 0.5 * self.mean.size * jnp.log(2 * jnp.pi) + jnp.sum(jnp.log(jnp.diagonal(self.scale_tril)))
 
-    def sample(self, key: Key, n: int) -> Float[Array, n * event]:
+    def sample(self, key: Key, n: int) -> Array:
         """Return n exact draws."""
         z = jax.random.normal(key, (n, self.mean.size))
         return self.mean + (z @ self.scale_tril.T).reshape(n, *self.mean.shape)
