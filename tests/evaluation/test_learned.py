@@ -39,7 +39,7 @@ def normal(d, n=N, shift=0.0, spread=1.0):
 
 
 def lsd(x, key, **settings):
-    settings = {"training": SMALL, "split": SPLIT, "draws": 500, **settings}
+    settings = {"training": SMALL, "split": SPLIT, "draws": 300, **settings}
     return lsd_test(x, scores=-x, key=key, progress=False, **settings)
 
 

@@ -292,5 +292,12 @@ STUDIES: dict[str, Study] = {
             cost="cpu: eight tables, 16 energies of 1,000 steps, minutes; paper: 18 tables, five seeds",
             module="adbench",
         ),
+        Study(
+            name="lsd-at-scale",
+            title="Which critic finds most on images: three constraints, two architectures",
+            source="Grathwohl et al. (2020), §9",
+            cost="cpu: 5,000 MNIST digits of 14 × 14, twelve critics, minutes; paper: 28 × 28, 30 critics",
+            module="lsd_at_scale",
+        ),
     ]
 }
