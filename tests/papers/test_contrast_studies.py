@@ -131,6 +131,7 @@ def test_ranks_put_what_is_no_number_last():
     assert np.isnan(ica_baselines.paper_gap("SM", 40))
 
 
+@pytest.mark.study
 def test_the_study_of_ica(tmp_path):
     facts = studied("ica-baselines", tmp_path)
     (found,) = facts["results"].values()

@@ -24,6 +24,7 @@ def test_couplings_of_bits_are_those_of_spins_and_the_demonstrations_prefer_no_s
     np.testing.assert_allclose(mpf_ising.graph(mpf_ising.couplings(d, 0)).field, 0, atol=1e-6)
 
 
+@pytest.mark.study
 def test_the_blocks_of_rows_add_up_to_the_loss_and_its_slope():
     d = 4
     x = np.where(np.random.default_rng(0).random((2 * mpf_ising.BLOCK, d)) < 0.3, 1.0, -1.0).astype(
@@ -40,6 +41,7 @@ def test_the_blocks_of_rows_add_up_to_the_loss_and_its_slope():
     assert max(float(jnp.abs(a).max()) for a in jax.tree.leaves(slope)) < 1e-3
 
 
+@pytest.mark.study
 def test_mean_field_knows_weak_couplings_and_the_fields():
     truth = 0.1 * mpf_ising.couplings(6, 0) + np.diag(np.linspace(-1, 1, 6))
     x = np.asarray(mpf_ising.graph(truth).sample(jax.random.key(0), 100_000))
@@ -162,6 +164,7 @@ def test_the_importance_log_z_and_what_its_draws_are_worth():
     assert all_of_them == pytest.approx(5_000, rel=1e-4)
 
 
+@pytest.mark.study
 def test_the_study_of_tables(tmp_path):
     facts = studied("nce-table", tmp_path)
     found = facts["likelihoods"][nce_table.BUNDLED]

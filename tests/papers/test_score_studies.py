@@ -29,6 +29,7 @@ def studied(name, out):
     return facts
 
 
+@pytest.mark.study
 def test_plain_langevin_misses_the_weights_even_with_the_exact_score(tmp_path):
     facts = studied("ncsn-toy-weights", tmp_path)
     cases = facts["cases"]
@@ -52,6 +53,7 @@ def test_the_share_of_the_basins_is_that_of_uniform_points():
     assert ncsn_toy_weights._basin_share() == pytest.approx(np.mean(density[0] > density[1]), abs=0.0025)
 
 
+@pytest.mark.study
 def test_the_control_variate_keeps_the_mean_and_trades_variance(tmp_path):
     facts = studied("dsm-control-variate", tmp_path)
     assert facts["sigmas"] == [0.001, 0.03, 3.0]
