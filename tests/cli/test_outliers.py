@@ -71,6 +71,21 @@ def test_what_makes_no_sense_is_refused(words, said, labelled, energax):
     assert "Traceback" not in err
 
 
+def test_what_cannot_be_written_is_refused_before_the_training(labelled, energax, here):
+    table = labelled / "table.npz"
+    for words, said in [
+        (("--out", "scores.txt"), "--out must be a .csv file; got scores.txt"),
+        (
+            ("--folder", labelled / "run"),
+            "--folder must be a new or empty folder (or ask what is there with --run)",
+        ),
+    ]:
+        status, out, err = energax("outliers", table, *words)
+        assert (status, out) == (2, "")
+        assert said in err
+    assert not (here / "runs").exists()
+
+
 def test_labels_must_mark_outliers(energax, here):
     np.savez("three.npz", x=np.random.default_rng(0).standard_normal((30, 2)), y=np.arange(30) % 3)
     status, _, err = energax("outliers", "three.npz")

@@ -497,7 +497,7 @@ def judge(
         ksd         kernel Stein discrepancy, wild bootstrap: the default; time n²
         linear-ksd  the same on disjoint pairs: very many rows, less power
         fssd        at a few locations, which it finds on a fifth of the rows
-        lsd         a network learns where the law is wrong, on nine tenths of the rows: many columns
+        lsd         a network learns on nine tenths of the rows where the law is wrong; time n
         mmd         two samples, by permutations (with --reference)
 
     The p-value is the share of samples of the law itself that would look as bad or worse. Rows

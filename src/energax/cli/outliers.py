@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from energax.checks import check, check_integer
+from energax.cli.run_folder import check_free
 from energax.cli.show import print_table
 from energax.cli.train import train_run
 from energax.cli.use import Trained, target_file, write_csv
@@ -41,8 +42,11 @@ def outliers(
     table = read_table(file)
     if table.labels is not None:
         _check_labels(table.labels)
+    if out is not None:
+        target_file(out, file, out.name, command, suffix=".csv")  # refused now, not after the training
     if run is None:
         run = Path("runs") / f"{Path(file).resolve().stem}-outliers" if folder is None else folder
+        check_free(command, run, " (or ask what is there with --run)", flag="--folder")
         flags = {"seed": seed} if steps is None else {"seed": seed, "fit.steps": steps}
         status = train_run(file, out=run, sets=SMOOTH, flags=flags)
         if status:

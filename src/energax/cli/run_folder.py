@@ -57,15 +57,15 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def check_free(owner: str, path: Path, hint: str = "") -> None:
+def check_free(owner: str, path: Path, hint: str = "", flag: str = "--out") -> None:
     """Refuse a folder that holds anything, and anything that is no folder."""
     try:
         used = path.exists() and not (path.is_dir() and not any(path.iterdir()))
     except OSError as error:
         raise InputError(
-            f"{owner}: --out must be a folder that can be read; got {path}: {error.strerror}."
+            f"{owner}: {flag} must be a folder that can be read; got {path}: {error.strerror}."
         ) from None
-    check(not used, owner, "--out", f"a new or empty folder{hint}", f"{path}, which is in use")
+    check(not used, owner, flag, f"a new or empty folder{hint}", f"{path}, which is in use")
 
 
 class RunFolder:

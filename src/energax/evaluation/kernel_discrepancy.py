@@ -49,6 +49,7 @@ def kernel_stein_discrepancy(
         Its terms are 2 g_i − U, of mean U. Its settings hold kernel and bandwidth.
     """
     rows, s = sample_and_scores("kernel_stein_discrepancy", x, model, scores)
+    # Split as in `ksd_test`: one key, one bandwidth in both.
     k, rows, s = choose_kernel(
         "kernel_stein_discrepancy", kernel, bandwidth, rows, s, jax.random.split(key)[0]
     )

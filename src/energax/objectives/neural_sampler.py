@@ -139,8 +139,8 @@ class KernelNeuralSampler(_NeuralSampler):
     """J = mean of H(x, x′) over pairs of different draws x = G(z).
 
     Minimiser: a generator of p ∝ exp(−E), as far as the kernel sees. The data of the fit are latents z. Hu
-    et al. (2018), KSD-NS; the pairs leave out the diagonal, which would add E H(x, x)/n, largest where s is
-    small, to every minibatch.
+    et al. (2018), KSD-NS; the pairs leave out the diagonal, which would add E H(x, x)/n to every minibatch
+    and pull draws to where ‖s‖ is small.
 
     Parameters
     ----------

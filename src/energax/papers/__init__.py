@@ -296,7 +296,7 @@ STUDIES: dict[str, Study] = {
             name="lsd-at-scale",
             title="Which critic finds most on images: three constraints, two architectures",
             source="Grathwohl et al. (2020), §9",
-            cost="cpu: 5,000 MNIST digits of 14 × 14, twelve critics, minutes; paper: 28 × 28, 30 critics",
+            cost="cpu: 5,000 MNIST digits of 14 × 14, twelve critics, not timed; paper: 28 × 28, 30",
             module="lsd_at_scale",
         ),
     ]
