@@ -12,13 +12,10 @@ __all__ = ["cache_folder", "prepare"]
 
 
 def cache_folder() -> Path:
-    """Return where compiled programs are kept: xla in $ENERGAX_CACHE or the system's cache."""
-    named = os.environ.get("ENERGAX_CACHE")
-    if named:
-        return Path(named).expanduser() / "xla"
-    import pooch
+    """Return where compiled programs are kept."""
+    from energax.data import sources
 
-    return Path(pooch.os_cache("energax")) / "xla"
+    return sources.cache_folder() / "xla"
 
 
 def prepare(device: str = "auto") -> None:

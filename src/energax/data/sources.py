@@ -13,7 +13,7 @@ from pathlib import Path
 
 from energax.checks import InputError, check
 
-__all__ = ["CHECKSUMS", "MIRRORS", "data_folder", "fetch", "find", "folders"]
+__all__ = ["CHECKSUMS", "MIRRORS", "cache_folder", "data_folder", "fetch", "find", "folders"]
 
 MIRRORS = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -61,7 +61,11 @@ def data_folder() -> Path | None:
     return folder
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Return the folder, perhaps not there yet, for what is downloaded or costly to make again.
+
+    It is ``$ENERGAX_CACHE``, else the system's folder for caches.
+    """
     named = os.environ.get("ENERGAX_CACHE")
     if named:
         return Path(named).expanduser()
@@ -72,7 +76,7 @@ def _cache() -> Path:
 
 def folders(dataset: str) -> list[Path]:
     """Return the existing folders that may hold files of `dataset`, the user's own first."""
-    roots = [root for root in (data_folder(), _cache()) if root is not None]
+    roots = [root for root in (data_folder(), cache_folder()) if root is not None]
     return [root / dataset for root in roots if (root / dataset).is_dir()]
 
 
@@ -115,14 +119,14 @@ def fetch(dataset: str, *names: str) -> Path:
             verified = checksum is not None and name == names[0] and not own
             if (folder / name).is_file() and not verified:
                 return folder / name
-    by_hand = f"in the folder {dataset} of $ENERGAX_DATA or in {_cache() / dataset}"
+    by_hand = f"in the folder {dataset} of $ENERGAX_DATA or in {cache_folder() / dataset}"
     if checksum is None:
         check(False, dataset, names[0], by_hand, "no such file there")
     import pooch
 
     url = MIRRORS[dataset] + names[0]
     try:
-        return Path(pooch.retrieve(url, known_hash=checksum, fname=names[0], path=_cache() / dataset))
+        return Path(pooch.retrieve(url, known_hash=checksum, fname=names[0], path=cache_folder() / dataset))
     except ValueError:  # what pooch raises for a file whose checksum is not the known one
         reason = f"a file with another checksum than {checksum}"
     except OSError as error:  # requests' errors are OSErrors too

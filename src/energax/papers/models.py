@@ -1,0 +1,152 @@
+"""Models that several studies judge: one training for a configuration, kept in the cache folder.
+
+A multiscale denoising score matching energy is trained by its data set's preset (`energax.presets`), or
+by that with changes, and written to models/ in the cache under the SHA-256 of all that decides it: the
+configuration, the training rows, the versions of Energax and JAX. A study that asks for the same again
+reads the file; deleting it costs a training and changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from energax import __version__, energies
+from energax.config import RunConfig, replace, to_dict
+from energax.data import Dataset, Pipeline, load, preprocessing
+from energax.data.sources import cache_folder
+from energax.objectives import MultiscaleDenoisingScoreMatching
+from energax.presets import preset
+from energax.samplers import Observer, Run
+from energax.tasks import Way, anneal, way
+from energax.tasks.rows import map_rows
+from energax.training import fit, modelfile
+from energax.typing import Key, Model
+
+__all__ = ["TINY", "Studied", "trained"]
+
+# Of a training that shows only that a study works.
+TINY: dict[str, Any] = {
+    "fit.steps": 60,
+    "energy.width": 32,
+    "sampler.hold": 5,
+    "sampler.anneal": 20,
+    "sampler.cool": 5,
+}
+NETWORKS = {"mlp": energies.MLP, "mixer": energies.PatchMixer, "resnet": energies.ResNet}
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A trained energy and what it takes to use it.
+
+    Parameters
+    ----------
+    energy
+        On events in the units the model sees.
+    pipeline
+        From the data's units to those.
+    dataset, config
+        What it was trained on, and how.
+    way
+        How it is to be sampled.
+    """
+
+    energy: Model
+    pipeline: Pipeline
+    dataset: Dataset
+    config: RunConfig
+    way: Way
+
+    def to_model(self, x: np.ndarray) -> np.ndarray:
+        """Return rows of the data in the units the model sees."""
+        return map_rows(lambda chunk: _forward(self.pipeline, chunk), x)
+
+    def to_data(self, z: np.ndarray) -> np.ndarray:
+        """Return rows of model units in the data's own."""
+        return map_rows(lambda chunk: _inverse(self.pipeline, chunk), z)
+
+    def anneal(
+        self, n: int, key: Key, *, observers: Mapping[str, Observer] | None = None, every: int | None = None
+    ) -> Run:
+        """Draw n samples in model units by the configuration's dynamics; see `tasks.anneal`."""
+        return anneal(
+            self.energy,
+            n,
+            key=key,
+            sigma_0=self.way.sigma_0 or 0.0,
+            noise_max=self.way.start,
+            sampler=self.way.sampler,
+            center=float(self.to_model(self.dataset.train[:1000]).mean()),
+            observers=observers,
+            every=every,
+        )
+
+    def samples(self, n: int, key: Key) -> np.ndarray:
+        """Draw n samples in the data's units."""
+        return self.to_data(np.asarray(self.anneal(n, key).x))
+
+
+def trained(
+    name: str,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Studied:
+    """Return the multiscale energy of a data set, trained now or read from the cache.
+
+    Parameters
+    ----------
+    name
+        A known data set with a preset of its own: digits, mnist, fashion-mnist, …
+    changes
+        To the preset, as `config.replace` takes them; `TINY` for a smoke run.
+    progress
+        Told of a training that begins.
+    """
+    dataset = load(name)
+    config = replace(preset(name, name), dict(changes or {}))
+    pipeline = preprocessing(dataset, config.preprocess)
+    event = jax.ShapeDtypeStruct(dataset.event_shape, np.float32)
+    shape = jax.eval_shape(pipeline.forward, event).shape
+    path = cache_folder() / "models" / f"{_fingerprint(config, dataset)}.safetensors"
+    if path.exists():
+        energy = modelfile.load(path).model
+    else:
+        progress(f"training an energy of {name}: {config.fit.steps:,} steps")
+        model_key, fit_key = jax.random.split(jax.random.key(config.seed))
+        network, options = NETWORKS[config.energy], vars(config.energy_options)
+        start = eqx.filter_jit(lambda k: network(shape, **options, key=k))(model_key)
+        objective = MultiscaleDenoisingScoreMatching(**vars(config.objective_options))
+        found = fit(
+            start, objective, dataset.train, preprocessing=pipeline, key=fit_key, config=config.fit,
+            progress=False,
+        )  # fmt: skip
+        energy = found.energy
+        path.parent.mkdir(parents=True, exist_ok=True)
+        modelfile.save(path, energy, preprocessing=pipeline, about={"config": to_dict(config)})
+    return Studied(energy, pipeline, dataset, config, way(config))
+
+
+def _fingerprint(config: RunConfig, dataset: Dataset) -> str:
+    told = {"config": to_dict(config), "versions": (__version__, jax.__version__, jax.default_backend())}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(dataset.train).tobytes())
+    return digest.hexdigest()
+
+
+@eqx.filter_jit
+def _forward(pipeline: Pipeline, x: jax.Array) -> jax.Array:
+    return jax.vmap(pipeline.forward)(x)
+
+
+@eqx.filter_jit
+def _inverse(pipeline: Pipeline, z: jax.Array) -> jax.Array:
+    return jax.vmap(pipeline.inverse)(z)
