@@ -54,6 +54,7 @@ MAKE, USE, JUDGE, STUDY = (
 )
 WHAT = Group.create_ordered("What to train")
 HOW = Group.create_ordered("How (each overrides the preset, the file and --set)")
+WHICH = Group.create_ordered("What to say of it")
 CONFIGURE = Group.create_ordered("Configuration")
 RUNNING = Group.create_ordered("Running")
 
@@ -590,28 +591,31 @@ def evaluate(
     file: str | None = None,
     /,
     *,
-    log_likelihood: Annotated[bool, Parameter(show_default=False)] = False,
+    log_likelihood: Annotated[bool, Parameter(show_default=False, group=WHICH)] = False,
     temperatures: int = 1000,
     chains: int = 100,
     schedule: Literal["adaptive", "linear", "sigmoid", "exponential"] = "adaptive",
     width: float = 1.0,
     seed: Seed = 0,
 ) -> int:
-    """Say how likely a trained energy finds rows it has not seen, with a verdict on the number.
+    """Say how good a trained model is: how likely it finds rows it has not seen, with a verdict.
 
-    The mean of log p(x) = −E(x) − log Z over the rows, in nats and in the data's own units. Where
-    the model does not know its log Z, chains are annealed from a Gaussian (or independent bits)
-    fitted to the training rows to the model, and back: log Z comes as a lower and an upper end, and
-    Bennett's estimate between them. "converged" is said only where the ends are within --width
-    and the log weights vary by no more than 1 in both directions. If not: more --temperatures.
+    Without flags, everything that the model can answer; else what the flags name. Each finding is
+    printed, kept in RUN/evaluation, and shown by `energax report RUN`.
 
-    The chains back start from exact draws of the model or, where it has none, from training rows:
-    then the upper end of log Z is a guess, and the verdict says so. A network whose energy is not
-    bounded below far from the data has no log Z at all, and no chain that stays near finds out.
+    --log-likelihood: the mean of log p(x) = −E(x) − log Z over the rows, in nats and in the data's
+    own units. Where the model does not know its log Z, chains are annealed from a Gaussian (or
+    independent bits) fitted to the training rows to the model, and back: log Z comes as a lower and
+    an upper end, and Bennett's estimate between them. "converged" is said only where the ends are
+    within --width and the log weights vary by no more than 1 in both directions. If not: more
+    --temperatures. The chains back start from exact draws of the model or, where it has none, from
+    training rows: then the upper end of log Z is a guess, and the verdict says so. A network whose
+    energy is not bounded below far from the data has no log Z at all, and no chain that stays near
+    finds out.
 
     For example:
 
-        energax evaluate runs/table --log-likelihood
+        energax evaluate runs/table
         energax evaluate runs/table new_rows.csv --log-likelihood --temperatures 5000
 
     Parameters
@@ -619,7 +623,7 @@ def evaluate(
     file
         Rows to judge the model by. [default: the run's held-out rows]
     log_likelihood
-        What to evaluate.
+        How likely the rows are.
     temperatures
         Of the annealing, in each direction; time grows with their number, memory does not.
     chains
@@ -629,18 +633,12 @@ def evaluate(
     width
         Nats between the two ends that are near enough.
     """
-    from energax.cli.evaluate import evaluate
+    from energax.cli.evaluate import Part, evaluate
+    from energax.cli.evaluate.likelihood import LogLikelihood
 
-    return evaluate(
-        run,
-        file,
-        log_likelihood=log_likelihood,
-        temperatures=temperatures,
-        chains=chains,
-        schedule=schedule,
-        width=width,
-        seed=seed,
-    )
+    every: dict[bool, list[Part]] = {True: [], False: []}  # those asked for, and the others
+    every[log_likelihood].append(LogLikelihood(temperatures, chains, schedule, width))
+    return evaluate(run, file, every[True] or every[False], asked=bool(every[True]), seed=seed)
 
 
 @command(JUDGE)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from energax.cli.run_folder import check_free, write_whole
+from energax.cli.run_folder import check_free
 from energax.cli.train import train_run
 from energax.cli.use import denoise, inpaint, report, sample, score
+from energax.files import write_whole
 
 __all__ = ["demo"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from energax.cli.run_folder import write_whole
+from energax.files import write_whole
 
 __all__ = ["draw_clouds", "draw_strip", "draw_trace", "save_grid", "to_pixels"]
 

@@ -18,10 +18,10 @@ import numpy as np
 
 from energax.checks import check, check_integer, check_number
 from energax.cli.images import save_grid
-from energax.cli.run_folder import write_whole
 from energax.data import read_table
 from energax.data.images import SUFFIXES, open_image
 from energax.energies import Ising
+from energax.files import write_whole
 from energax.progress import ProgressBar
 from energax.tasks import Restoration, restore
 

@@ -5,6 +5,7 @@
     metrics.jsonl       one record of metrics per line
     checkpoints/        the whole state of the fit, every so many steps
     model.safetensors   the energy with its preprocessing: all that using it takes
+    evaluation/         what `energax evaluate` found, for the report
     samples.*, annealing.png, energy.*, report.html    from later commands
 
 A folder appears under its name only with both JSON files in it, so that a process killed at
@@ -18,13 +19,13 @@ import json
 import os
 import shlex
 import shutil
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from energax.checks import InputError, check
 from energax.config import RunConfig, from_dict, to_dict
+from energax.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from energax.data import Dataset
     from energax.training.modelfile import ModelFile
 
-__all__ = ["RunFolder", "check_free", "fingerprint", "write_whole"]
+__all__ = ["RunFolder", "check_free", "fingerprint"]
 
 
 def fingerprint(rows: np.ndarray) -> str:
@@ -40,21 +41,6 @@ def fingerprint(rows: np.ndarray) -> str:
     digest = hashlib.sha256(f"{rows.dtype.str}{rows.shape}".encode())
     digest.update(rows.tobytes())
     return digest.hexdigest()
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file and give it the name `path` once it is whole."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_free(owner: str, path: Path, hint: str = "", flag: str = "--out") -> None:
@@ -83,6 +69,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.model = path / "model.safetensors"
         self.report = path / "report.html"
+        self.evaluation = path / "evaluation"
 
     @classmethod
     def create(cls, path: Path, config: RunConfig, facts: Mapping[str, Any]) -> RunFolder:

@@ -22,10 +22,11 @@ from energax.checks import InputError, check, check_integer
 from energax.cli.device import prepare
 from energax.cli.images import draw_clouds, draw_strip, draw_trace, save_grid, to_pixels
 from energax.cli.restore import Flips, restore_by_hand, restore_run
-from energax.cli.run_folder import RunFolder, write_whole
+from energax.cli.run_folder import RunFolder
 from energax.config import RunConfig, from_dict, replace
 from energax.data import read_table
 from energax.energies import Ising
+from energax.files import write_whole
 from energax.progress import ProgressBar
 from energax.samplers import Observer, Run, observers
 from energax.tasks import Way, way
@@ -508,6 +509,7 @@ def _score_likelihood(run: Path, file: str, *, probes: int | None, seed: int, ou
 def report(run: Path, *, seed: int) -> int:
     """Write the run's report; see the help of `energax report`."""
     from energax.report import build
+    from energax.report.findings import kept
 
     check_integer("report", "--seed", seed, at_least=0)
     trained = Trained(run, "report")
@@ -521,6 +523,7 @@ def report(run: Path, *, seed: int) -> int:
         history=read_metrics(folder.metrics),
         about={**folder.facts, **trained.about},
         seed=seed,
+        findings=kept(folder.evaluation),
         progress=lambda text: print(text, file=sys.stderr, flush=True),
     )
     print(f"Open {path}")

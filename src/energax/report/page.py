@@ -20,6 +20,7 @@ from energax.config import RunConfig, to_dict
 from energax.data import Dataset
 from energax.report import figures
 from energax.report.figures import Draw, Picture, encode
+from energax.report.findings import Finding
 from energax.report.measure import Measurements
 
 __all__ = ["Section", "headlines", "render"]
@@ -114,10 +115,17 @@ class Section:
     title: str
     plates: Sequence[Plate]
     tables: Sequence[Table] = ()
+    lines: Sequence[tuple[str, str]] = ()
 
 
 def render(
-    found: Measurements, *, config: RunConfig, dataset: Dataset, about: Mapping[str, Any], seed: int
+    found: Measurements,
+    *,
+    config: RunConfig,
+    dataset: Dataset,
+    about: Mapping[str, Any],
+    seed: int,
+    findings: Sequence[Finding] = (),
 ) -> str:
     """Return the page as text."""
     source = resources.files("energax.report").joinpath("template.html.j2").read_text(encoding="utf-8")
@@ -131,7 +139,7 @@ def render(
         dark=figures.DARK,
         facts=_facts(found, config, dataset, about, seed),
         headlines=headlines(found),
-        sections=_sections(found, config),
+        sections=[*_sections(found, config), *map(_finding, findings)],
         configuration=json.dumps(to_dict(config), indent=2, ensure_ascii=False),
     )
 
@@ -273,6 +281,11 @@ def _sections(found: Measurements, config: RunConfig) -> list[Section]:
     parts = [_training, _samples, _annealing, _denoising, _inpainting, _neighbours, _energies]
     made = (part(found, config) for part in parts)
     return [section for section in made if section is not None]
+
+
+def _finding(finding: Finding) -> Section:
+    plates = [] if finding.picture is None else [Plate(finding.picture, finding.caption, finding.title)]
+    return Section(finding.name, finding.title, plates, lines=finding.lines)
 
 
 def _plate(draw: Draw, found: Measurements, caption: str, alt: str) -> Plate:

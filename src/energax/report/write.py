@@ -10,8 +10,6 @@ to fetch anything. It is replaced only by a whole new one.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ from typing import Any
 from energax.checks import InputError, check
 from energax.config import RunConfig
 from energax.data import Dataset, Pipeline
+from energax.files import write_whole
+from energax.report.findings import Finding
 from energax.report.measure import measure
 from energax.report.page import render
 from energax.typing import Model
@@ -36,6 +36,7 @@ def build(
     history: Sequence[Mapping[str, Any]],
     about: Mapping[str, Any],
     seed: int,
+    findings: Sequence[Finding] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Path:
     """Measure a trained energy and write what was found as one self-contained HTML file.
@@ -60,6 +61,8 @@ def build(
         mapping of versions (those of this process if absent). Other entries are not shown.
     seed
         Decides the report's own draws: same seed, same file.
+    findings
+        What was found of the model before, by `energax evaluate`: a section each, after the report's own.
     progress
         Called with a line of text as the work goes on.
 
@@ -86,20 +89,9 @@ def build(
         progress=say,
     )
     say("drawing")
-    _write(path, render(found, config=config, dataset=dataset, about=about, seed=seed))
-    return path
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all, with the permissions any new file would get."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    text = render(found, config=config, dataset=dataset, about=about, seed=seed, findings=findings)
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
     except OSError as error:
         raise InputError(f"report: cannot write {path}: {error.strerror or error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    return path

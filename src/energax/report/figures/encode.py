@@ -10,6 +10,7 @@ import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,10 +43,11 @@ class Picture:
 
 
 Draw = Callable[[Measurements, Ink], Figure]
+T = TypeVar("T")
 
 
-def encode(draw: Draw, found: Measurements) -> Picture:
-    """Draw a figure in both themes."""
+def encode(draw: Callable[[T, Ink], Figure], found: T) -> Picture:
+    """Draw a figure of what was found in both themes."""
     addresses: dict[str, str] = {}
     width = height = 0.0
     for theme, ink in (("light", LIGHT), ("dark", DARK)):
