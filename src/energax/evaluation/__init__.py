@@ -19,6 +19,14 @@ from energax.evaluation.learned import (
     lsd_test,
     stein_discrepancy,
 )
+from energax.evaluation.likelihood import (
+    Dequantised,
+    GreyLevels,
+    LikelihoodSummary,
+    Quantity,
+    dequantised,
+    summarise_likelihood,
+)
 from energax.evaluation.mmd import mmd_test
 from energax.evaluation.outliers import OUTLIER_SCORES, Detection, detection, outlier_scores
 from energax.evaluation.partition import LogNormalizerEstimate, bracket, log_normalizer
@@ -32,17 +40,22 @@ __all__ = [
     "Annealing",
     "Bennett",
     "CriticTraining",
+    "Dequantised",
     "Detection",
     "Discrepancy",
+    "GreyLevels",
+    "LikelihoodSummary",
     "LogDensity",
     "LogNormalizerEstimate",
     "OptimalCritic",
+    "Quantity",
     "Ranking",
     "TestResult",
     "annealed_importance_sampling",
     "bennett_acceptance_ratio",
     "bracket",
     "compare",
+    "dequantised",
     "detection",
     "fssd_test",
     "kernel_stein_discrepancy",
@@ -58,4 +71,5 @@ __all__ = [
     "read_inference_data",
     "reverse_annealed_importance_sampling",
     "stein_discrepancy",
+    "summarise_likelihood",
 ]
