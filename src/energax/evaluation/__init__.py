@@ -2,7 +2,10 @@
 
 from energax.evaluation.annealing import Annealing, plan_annealing
 from energax.evaluation.bennett import Bennett, bennett_acceptance_ratio
+from energax.evaluation.class_score import class_score
+from energax.evaluation.classifier_test import classifier_test
 from energax.evaluation.critics import CriticTraining
+from energax.evaluation.frechet import frechet_distance
 from energax.evaluation.fssd import fssd_test
 from energax.evaluation.importance import (
     AnnealedWeights,
@@ -10,6 +13,7 @@ from energax.evaluation.importance import (
     reverse_annealed_importance_sampling,
 )
 from energax.evaluation.kernel_discrepancy import kernel_stein_discrepancy
+from energax.evaluation.kernel_distance import kernel_distance
 from energax.evaluation.kernel_tests import ksd_test, linear_ksd_test
 from energax.evaluation.learned import (
     OptimalCritic,
@@ -31,6 +35,8 @@ from energax.evaluation.mmd import mmd_test
 from energax.evaluation.outliers import OUTLIER_SCORES, Detection, detection, outlier_scores
 from energax.evaluation.partition import LogNormalizerEstimate, bracket, log_normalizer
 from energax.evaluation.posterior import posterior_rows, read_inference_data
+from energax.evaluation.precision_recall import precision_and_recall
+from energax.evaluation.quality import Quality
 from energax.evaluation.result import Discrepancy, TestResult
 from energax.evaluation.scores import LogDensity
 
@@ -48,16 +54,21 @@ __all__ = [
     "LogDensity",
     "LogNormalizerEstimate",
     "OptimalCritic",
+    "Quality",
     "Quantity",
     "Ranking",
     "TestResult",
     "annealed_importance_sampling",
     "bennett_acceptance_ratio",
     "bracket",
+    "class_score",
+    "classifier_test",
     "compare",
     "dequantised",
     "detection",
+    "frechet_distance",
     "fssd_test",
+    "kernel_distance",
     "kernel_stein_discrepancy",
     "ksd_test",
     "learned_stein_discrepancy",
@@ -68,6 +79,7 @@ __all__ = [
     "outlier_scores",
     "plan_annealing",
     "posterior_rows",
+    "precision_and_recall",
     "read_inference_data",
     "reverse_annealed_importance_sampling",
     "stein_discrepancy",

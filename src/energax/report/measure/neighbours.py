@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from energax.evaluation.neighbours import nearest
 from energax.report.measure.protocol import JUDGED
 from energax.report.measure.samples import Samples
 from energax.report.measure.units import Units
-from energax.report.neighbours import nearest
 
 __all__ = ["Neighbours", "neighbours"]
 

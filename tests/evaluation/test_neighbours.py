@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from energax.report.neighbours import nearest
+from energax.evaluation.neighbours import nearest
 
 
 def brute(queries, rows, count):
