@@ -7,7 +7,7 @@ import pytest
 
 from energax.energies import Ising
 from energax.papers import STUDIES, ising_denoising
-from energax.tasks.restore import METHODS
+from energax.tasks.flips import METHODS
 
 
 @pytest.mark.study

@@ -1,305 +1,122 @@
-"""Restored spins: Bayes' rule, the mode and the marginals by enumeration, and descent that ends."""
+"""Restoring from a linear look: exact for Gaussians, whatever the noise; operators are what they say."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 
 import energax as ex
-from energax.energies import Ising, IsingGraph
-from energax.tasks import cut, flip_posterior, ground_state, restore
-from energax.tasks.restore import _Marginals, turn
+from energax.checks import InputError
+from energax.samplers import Langevin, Preconditioned, schedules
+from energax.tasks import linear_operator, restore
+from energax.tasks.operators import Blur, Downsample, dense, projections
 from energax.testing import assert_mean
-from tests.energies.states import random_grid, spins
 
-FLIP = 0.2
-
-
-def states(shape):
-    return spins(int(np.prod(shape))).reshape(-1, *shape)
-
-
-@jax.jit
-def energies(model, rows):
-    return jax.vmap(model)(rows)
+MEAN = np.array([0.5, 0.2, 0.7, 0.4])
+ROOT = np.array([[1.0, 0, 0, 0], [0.8, 0.6, 0, 0], [0.1, 0.3, 0.5, 0], [0.0, -0.4, 0.2, 0.7]]) * 0.3
+COVARIANCE = ROOT @ ROOT.T
+LOOK = np.array([[1.0, -0.5, 0.0, 2.0], [0.3, 0.3, 0.3, 0.0]])
+ENERGY = ex.energies.Gaussian(jnp.asarray(MEAN), jnp.asarray(COVARIANCE))
 
 
-def ferromagnet(shape, seed):
-    """Couplings of very different strengths, none negative, and a field of either sign."""
-    H, W = shape
-    rng = np.random.default_rng(seed)
-    return Ising(
-        shape,
-        horizontal=rng.exponential(size=(H, W - 1)),
-        vertical=0.5 * rng.exponential(size=(H - 1, W)),
-        field=1.5 * rng.standard_normal(shape) + 0.2,
-    )
+def posterior(y, s):
+    """The Gaussian law of x given y: by the gain, which does not mind a small s."""
+    gain = COVARIANCE @ LOOK.T @ np.linalg.inv(LOOK @ COVARIANCE @ LOOK.T + s**2 * np.eye(2))
+    return MEAN + gain @ (y - LOOK @ MEAN), COVARIANCE - gain @ LOOK @ COVARIANCE
 
 
-def noisy(shape, seed, n=1):
-    return np.random.default_rng(seed).choice([-1.0, 1.0], (n, *shape)).astype(np.float32)
+def check_restored(noise, key, **changed):
+    y = np.array([1.1, 0.2])
+    temperature = schedules.join(schedules.geometric(20.0, 1.0, 200), schedules.constant(1.0, 600))
+    settings = {"sampler": Langevin(0.002, temperature), "noise": noise, "final_jump": False} | changed
+    x = restore(ENERGY, np.tile(y, (8000, 1)), LOOK, key=key, **settings)
+    mean, covariance = posterior(y, noise)
+    spread = np.sqrt(np.diag(covariance))
+    groups = x.reshape(80, 100, 4)
+    # The step's bias is a hundredth in what is seen, and as much in the steepest direction unseen.
+    assert_mean(groups.mean(1), mean, "mean given the look", allowance=0.04 * spread)
+    assert_mean(groups.var(1, ddof=1), spread**2, "variance given it", allowance=0.06 * spread**2)
 
 
-# The posterior.
+@pytest.mark.parametrize("noise", [0.3, 0.003])
+def test_draws_have_the_law_of_what_was_lost_given_what_was_seen(noise, key):
+    check_restored(noise, key)
 
 
-def check_bayes(posterior):
-    """Fail unless a function (ising, x, f) is Bayes' rule on all states."""
-    ising, x, y = random_grid(3, 3), noisy((3, 3), 0)[0], states((3, 3))
-    prior = -np.asarray(energies(ising, y), np.float64)
-    for f in (0.02, 0.3, 0.8):
-        agree = (y == x).reshape(len(y), -1).sum(1)
-        log_joint = prior + agree * np.log(1 - f) + (9 - agree) * np.log(f)
-        got = -np.asarray(energies(posterior(ising, x, f), y), np.float64)
-        difference = got - log_joint
-        np.testing.assert_allclose(difference - difference.mean(), 0, atol=2e-5)
+def test_chains_start_where_their_starting_law_meets_the_look(key):
+    """After no step to speak of: draws of N(c, τ²) given y, whatever the energy."""
+    y, s, tau = np.array([1.1, 0.2]), 0.2, 0.7
+    frozen = Langevin(1e-9, schedules.constant(1.0, 2))
+    settings = {"sampler": frozen, "noise_max": tau, "center": 0.3, "final_jump": False}
+    x = restore(ENERGY, np.tile(y, (20_000, 1)), LOOK, noise=s, key=key, **settings)
+    gain = tau**2 * LOOK.T @ np.linalg.inv(tau**2 * LOOK @ LOOK.T + s**2 * np.eye(2))
+    mean = 0.3 + gain @ (y - LOOK @ np.full(4, 0.3))
+    groups = x.reshape(100, 200, 4)
+    assert_mean(groups.mean(1), mean, "mean of the starts")
+    spread = tau**2 * (np.eye(4) - gain @ LOOK)
+    centred = groups - mean
+    second = np.einsum("gni,gnj->gij", centred, centred) / 200
+    assert_mean(second, spread, "their covariance", allowance=1e-4)
 
 
-def test_the_posterior_is_bayes_rule():
-    check_bayes(flip_posterior)
+def test_without_the_dynamics_made_for_it_a_sharp_look_is_missed(key):
+    # The mutant: plain Langevin at the same step, as a sampler that is no `Langevin` to the task.
+    class Plain(Preconditioned):
+        pass
+
+    temperature = schedules.join(schedules.geometric(20.0, 1.0, 200), schedules.constant(1.0, 600))
+    plain = Plain(Langevin(0.002, temperature), np.eye(4))
+    with pytest.warns(UserWarning, match="chains left"), pytest.raises((AssertionError, InputError)):
+        check_restored(0.003, key, sampler=plain)
 
 
-@pytest.mark.parametrize(
-    "mutant",
-    [
-        lambda m, x, f: flip_posterior(flip_posterior(m, x, f), x, f),  # without the ½
-        lambda m, x, f: flip_posterior(m, -x, f),
-        lambda m, x, f: flip_posterior(m.tempered(2.0), x, f),
-        lambda m, x, f: m,
-    ],
-)
-def test_another_posterior_is_caught(mutant):
-    with pytest.raises(AssertionError):
-        check_bayes(mutant)
+def test_operators_are_what_they_say():
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(6, 8, 2)).astype(np.float32)
+    blurred = Blur(1.3, image.shape)(jnp.asarray(image))
+    for c in range(2):
+        truth = scipy.ndimage.gaussian_filter(image[..., c], 1.3, mode="reflect", radius=6)
+        np.testing.assert_allclose(blurred[..., c], truth, atol=1e-5)
+    small = Downsample(2, image.shape)(jnp.asarray(image.reshape(-1)))
+    np.testing.assert_allclose(small[1, 2], image[2:4, 4:6].mean((0, 1)), atol=1e-6)
+    looked = projections(5000, 12)
+    # Random projections keep lengths: ‖Gx‖² has mean ‖x‖² and relative deviation √(2/m).
+    x = rng.normal(size=12)
+    assert abs(float(jnp.sum(looked(jnp.asarray(x)) ** 2)) / np.sum(x**2) - 1) < 5 * np.sqrt(2 / 5000)
+    for operator in (Blur(1.3, image.shape), Downsample(2, image.shape)):
+        matrix = dense(operator, jnp.zeros(image.shape))
+        np.testing.assert_allclose(matrix @ image.reshape(-1), np.ravel(operator(image)), atol=1e-5)
 
 
-# The mode.
-
-
-def check_mode(mode, shapes=((3, 4), (1, 12), (12, 1), (6, 2))):
-    """Fail unless the mode is the enumerated one on a hundred asymmetric grids."""
-    for shape in shapes:
-        y = states(shape)
-        for seed in range(25):
-            ising = ferromagnet(shape, seed)
-            all_of_them = np.asarray(energies(ising, y))
-            first, second = np.sort(all_of_them)[:2]
-            found = mode(ising)
-            if second - first > 1e-4:
-                np.testing.assert_array_equal(found, y[all_of_them.argmin()])
-            assert float(ising(jnp.asarray(found))) <= first + 1e-4
-
-
-def test_the_cut_is_the_mode():
-    check_mode(lambda ising: ground_state(ising)[0])
-
-
-@pytest.mark.parametrize(
-    "mutant",
-    [
-        lambda m: ground_state(Ising(m.event_shape, horizontal=m.horizontal, field=m.field))[0],
-        lambda m: -ground_state(m)[0],
-        lambda m: ground_state(Ising(m.event_shape, horizontal=m.horizontal, vertical=m.vertical))[0],
-        # ½J in place of J: the mistake of counting every edge once from each end.
-        lambda m: ground_state(
-            Ising(m.event_shape, horizontal=m.horizontal / 2, vertical=m.vertical / 2, field=m.field)
-        )[0],
-    ],
-)
-def test_another_mode_is_caught(mutant):
-    with pytest.raises(AssertionError):
-        check_mode(mutant, shapes=((3, 4),))
-
-
-def test_a_flow_that_is_not_the_largest_is_caught(monkeypatch):
-    largest = cut.maximum_flow
-
-    def none(network, source, sink):
-        result = largest(network, source, sink)
-        result.flow.data[:] = 0
-        return result
-
-    monkeypatch.setattr(cut, "maximum_flow", none)
-    with pytest.raises(AssertionError):
-        check_mode(lambda ising: ground_state(ising)[0], shapes=((3, 4),))
-
-
-def test_the_gap_is_an_honest_bound_however_coarse_the_flow(monkeypatch):
-    y = states((3, 4))
-    missed = 0
-    for largest in (2, 5, 2**30 - 1):
-        monkeypatch.setattr(cut, "LARGEST", largest)
-        for seed in range(20):
-            ising = ferromagnet((3, 4), seed)
-            found, gap = ground_state(ising)
-            above = float(ising(jnp.asarray(found))) - float(energies(ising, y).min())
-            assert above <= gap + 1e-5
-            missed += above > 1e-3
-            if largest > 5:
-                assert gap < 1e-6
-    assert missed > 5  # so that the bound was needed
-
-
-def test_the_cut_of_a_picture_beats_every_other_answer_under_its_own_energy(key):
-    ising = Ising((40, 30), horizontal=0.7, vertical=0.5, field=-0.05)
-    x = noisy((40, 30), 1, n=2)
-    found = {method: restore(ising, x, FLIP, method, key=key) for method in ("gibbs", "icm", "cut")}
-    for other in ("gibbs", "icm"):
-        assert (found["cut"].energy < found[other].energy - 1).all()
-    for row, y, energy in zip(x, found["cut"].spins, found["cut"].energy, strict=True):
-        assert float(flip_posterior(ising, row, FLIP)(y)) == pytest.approx(energy, rel=1e-6)
-        np.testing.assert_array_equal(y, ground_state(flip_posterior(ising, row, FLIP))[0])
-
-
-# Descent.
-
-
-def check_descent(step):
-    """Fail unless half-sweeps never raise the energy and end where no single turn lowers it."""
-    for ising in (random_grid(5, 6), ferromagnet((5, 6), 1), Ising((5, 6), horizontal=1.0, vertical=1.0)):
-        posterior = flip_posterior(ising, noisy((5, 6), 2)[0], FLIP)
-        one = jax.jit(step, static_argnums=2)
-        y = jnp.asarray(noisy((5, 6), 3)[0])
-        before = float(posterior(y))
-        for half in range(60):
-            y = one(posterior, y, half % 2)
-            now = float(posterior(y))
-            assert now <= before + 1e-5
-            before = now
-        # Every single turn changes the energy by 2 y_i L_i: none may lower it.
-        turned = np.asarray(y) * np.where(np.eye(30), -1, 1).reshape(30, 5, 6)
-        assert float(energies(posterior, turned).min()) >= now - 1e-5
-
-
-def test_conditional_modes_descend_to_a_local_mode():
-    check_descent(turn)
+def test_names_lead_to_operators(tmp_path):
+    np.save(tmp_path / "look.npy", LOOK)
+    look = linear_operator(str(tmp_path / "look.npy"), (4,), None)
+    np.testing.assert_allclose(look(jnp.asarray(MEAN)), LOOK @ MEAN, rtol=1e-5)
+    assert linear_operator("downsample:2", (64,), (8, 8, 1)).factor == 2
+    assert linear_operator("project:3", (4,), None).matrix.shape == (3, 4)
 
 
 @pytest.mark.parametrize(
-    "mutant",
+    ("spelled", "allowed"),
     [
-        lambda m, y, colour: jnp.sign(m.local_field(y)),  # both colours at once
-        lambda m, y, colour: -turn(m, -y, colour),  # towards the field that the opposite state would feel
-        lambda m, y, colour: y,
+        ("sharpen", "blur:S"),
+        ("blur:", "blur:S"),
+        ("downsample:1.5", "blur:S"),
+        ("downsample:3", "a divisor"),
+        ("blur:1", "project:M or a matrix"),
+        ("gone.npy", "cannot be read"),
     ],
 )
-def test_other_descents_are_caught(mutant):
-    with pytest.raises(AssertionError):
-        check_descent(mutant)
+def test_other_names_are_refused(spelled, allowed):
+    image = None if spelled == "blur:1" else (8, 8, 1)
+    with pytest.raises(InputError, match=allowed):
+        linear_operator(spelled, (64,), image)
 
 
-def test_icm_ends_where_half_sweeps_end():
-    ising, x = random_grid(4, 5), noisy((4, 5), 4, n=3)
-    found = restore(ising, x, FLIP, "icm")
-    for row, y, energy in zip(x, found.spins, found.energy, strict=True):
-        posterior = flip_posterior(ising, row, FLIP)
-        other = jnp.asarray(row)
-        for half in range(40):
-            other = turn(posterior, other, half % 2)
-        np.testing.assert_array_equal(y, other)
-        assert energy <= float(posterior(jnp.asarray(row))) + 1e-5
-
-
-# Marginals.
-
-SMALL = random_grid(3, 3)
-SEEN = noisy((3, 3), 5)[0]
-
-
-def check_marginals(rows):
-    """Fail unless independent estimates have the mean p(y_i = 1 | x)."""
-    y = states((3, 3))
-    weights = jax.nn.softmax(-energies(flip_posterior(SMALL, SEEN, FLIP), y))
-    exact = np.einsum("s,shw->hw", np.asarray(weights, np.float64), y > 0)
-    # What 100 sweeps from x may not have forgotten of it is below rounding on nine spins.
-    assert_mean(rows, exact, "p(y_i = 1 | x)")
-
-
-def test_gibbs_means_are_the_marginals(key):
-    rows = np.broadcast_to(SEEN, (400, 3, 3))
-    found = restore(SMALL, rows, FLIP, key=key)
-    check_marginals(found.probability)
-    np.testing.assert_array_equal(found.spins, np.where(found.probability > 0.5, 1, -1))
-    alone = restore(SMALL, rows[:1], FLIP, key=key)
-    np.testing.assert_allclose(alone.probability, found.probability[:1], rtol=1e-6)
-
-
-class Unburnt(_Marginals):
-    """Divides by all sweeps, burn-in and all."""
-
-    def position(self, state):
-        return state.on / self.total
-
-
-class Forgetful(_Marginals):
-    """Sweeps of the prior."""
-
-    def step(self, model, state, key, i):
-        moved, info = super().step(model, type(state)(state.spins, 0 * state.observed, state.on), key, i)
-        return type(state)(moved.spins, state.observed, moved.on), info
-
-
-@pytest.mark.parametrize("mutant", [Unburnt, Forgetful])
-def test_broken_marginals_are_caught(mutant, key):
-    strength = jnp.asarray(0.5 * np.log((1 - FLIP) / FLIP), jnp.float32)
-    rows = np.broadcast_to(SEEN, (400, 3, 3))
-    found = ex.samplers.run(mutant(strength, 100, 500), SMALL, rows, key=key).x
-    with pytest.raises(AssertionError):
-        check_marginals(found)
-
-
-def test_the_share_of_right_pixels_is_what_the_marginals_say_and_no_method_has_more(key):
-    # Clean rows drawn from the model, flipped as it is told: p is then calibrated, and its sign best.
-    ising = Ising((4, 5), horizontal=0.35, vertical=0.25, field=0.1)
-    draw_key, flip_key, *run_keys = jax.random.split(key, 4)
-    clean = np.asarray(ising.sample(draw_key, 2000))
-    x = np.where(jax.random.bernoulli(flip_key, FLIP, clean.shape), -clean, clean)
-    first, second = (restore(ising, x, FLIP, key=k, sweeps=200, burn_in=50) for k in run_keys)
-    # Another run's estimates: those whose signs are taken are biased towards what was taken.
-    expected = np.where(first.spins > 0, second.probability, 1 - second.probability)
-    assert_mean(_right(first.spins, clean) - expected.mean((1, 2)), 0.0, "right pixels beyond those expected")
-    for other in ("icm", "cut"):
-        more = _right(first.spins, clean) - _right(restore(ising, x, FLIP, other).spins, clean)
-        assert more.mean() > 0  # by seven standard errors
-
-
-def _right(restored, clean):
-    return (restored == clean).mean((1, 2))
-
-
-# Bad input.
-
-
-@pytest.mark.parametrize(
-    ("ising", "x", "flip", "options", "said"),
-    [
-        (Ising((2, 2)), np.ones((1, 2, 3)), 0.1, {}, r"observed must be of shape \(n, 2, 2\)"),
-        (Ising((2, 2)), np.zeros((1, 2, 2)), 0.1, {}, "observed must be −1 and 1 everywhere; got 0"),
-        (Ising((2, 2)), np.ones((1, 2, 2)), 0.0, {}, "flip must be a finite number above 0; got 0"),
-        (Ising((2, 2)), np.ones((1, 2, 2)), 1.0, {}, "flip must be strictly between 0 and 1; got 1"),
-        (Ising((2, 2)), np.ones((1, 2, 2)), 0.1, {"method": "cuts"}, r"did you mean 'cut'\?"),
-        (Ising((2, 2)), np.ones((1, 2, 2)), 0.1, {}, "key must be given for the method 'gibbs'"),
-        (
-            IsingGraph(np.zeros((4, 4))),
-            np.ones((1, 2, 2)),
-            0.1,
-            {},
-            "ising must be an Ising grid; got IsingG",
-        ),
-        (
-            Ising((2, 2), vertical=-0.3),
-            np.ones((1, 2, 2)),
-            0.1,
-            {"method": "cut"},
-            r"restore: method must be 'gibbs' or 'icm' where a coupling is negative.*; got .*of -0.3\.",
-        ),
-    ],
-)
-def test_mistakes_are_named(ising, x, flip, options, said):
-    with pytest.raises(ex.InputError, match=said):
-        restore(ising, x, flip, **options)
-
-
-def test_a_cut_refuses_a_negative_coupling_itself():
-    with pytest.raises(ex.InputError, match=r"couplings are all at least 0.*; got a coupling of -1"):
-        ground_state(Ising((2, 2), horizontal=[[0.5], [-1.0]]))
+def test_what_does_not_fit_is_refused(key):
+    with pytest.raises(InputError, match="a matrix of 4 columns; got 3"):
+        restore(ENERGY, np.zeros((2, 2)), np.zeros((2, 3)), noise=0.1, key=key)
+    with pytest.raises(InputError, match="noise must be"):
+        restore(ENERGY, np.zeros((2, 2)), LOOK, noise=0.0, key=key)
+    with pytest.raises(InputError, match="a vector field"):
+        restore(ex.Score(lambda x: -x), np.zeros((2, 2)), LOOK, noise=0.1, key=key, event_shape=(4,))

@@ -390,7 +390,7 @@ def denoise(
         [default: denoised.npy beside FILE] Of an Ising model: a .png for a picture, and
         -shown.png beside it shows before and after.
     """
-    from energax.cli.restore import Flips
+    from energax.cli.flips import Flips
     from energax.cli.use import denoise
 
     asked = Flips(flip, method, coupling, seed)
@@ -420,6 +420,93 @@ def inpaint(run: Run, file: str, /, *, mask: str, seed: Seed = 0, out: Path | No
     from energax.cli.use import inpaint
 
     return inpaint(run, file, mask=mask, seed=seed, out=out)
+
+
+@command(USE)
+def restore(
+    run: Run,
+    file: str,
+    /,
+    *,
+    operator: str,
+    noise: float = 0.05,
+    degrade: Annotated[bool, Parameter(show_default=False)] = False,
+    draws: int = 1,
+    seed: Seed = 0,
+    out: Path | None = None,
+) -> int:
+    """Restore what a blur, a loss of resolution or a projection lost, as the model finds likely.
+
+    FILE holds observations y = A x + noise of rows x that were never seen whole; x is drawn from
+    p(x | y), of energy E(x) + |y − A x|² / 2s². What A is (--operator):
+
+        blur:S         Gaussian blur of S pixels, edges reflected
+        downsample:K   means over K × K pixels
+        project:M      M random projections (compressed sensing); drawn by --seed
+        FILE.npy       a matrix (m, d) of the flat rows
+
+    With --degrade FILE holds whole rows: they are looked at through A and noise first, and how far
+    from them the restored rows are is printed.
+
+    For example:
+
+        energax restore runs/digits blurred.npy --operator blur:1.5 --noise 0.02
+        energax restore runs/digits images.npy --operator downsample:2 --degrade --draws 8
+
+    Parameters
+    ----------
+    file
+        Observations, of the shape that the operator gives; or whole rows, with --degrade.
+    operator
+        See above.
+    noise
+        Standard deviation s of the observations' noise, in the data's own units.
+    degrade
+        Make the observations of whole rows first, and keep them beside the result.
+    draws
+        Of each row; of more than one the mean is written, the estimate of least squared error.
+    out
+        The .npy file to write; for images a .png of the same name shows it. [default:
+        restored.npy beside FILE]
+    """
+    from energax.cli.restore import restore
+
+    return restore(
+        run, file, operator=operator, noise=noise, degrade=degrade, draws=draws, seed=seed, out=out
+    )
+
+
+@command(USE)
+def compose(
+    *runs: Run,
+    out: Path,
+    weights: str | None = None,
+    temperature: float = 1.0,
+) -> int:
+    """Make one model of several: a product of densities, sharpened or flattened.
+
+    The energy is (w1 E1 + w2 E2 + …)/T: likely is what all the models find likely. The result is a
+    run folder like any other, to be sampled, scored, inpainted with and evaluated. The models must
+    see events in the same units (one preprocessing), and their energies must have one unit (σ₀).
+
+    For example:
+
+        energax compose runs/smooth runs/sharp --out runs/both
+        energax compose runs/digits --temperature 0.7 --out runs/cool
+        energax compose runs/a runs/b --weights 1,0.5 --out runs/ab
+
+    Parameters
+    ----------
+    out
+        The new run folder.
+    weights
+        Numbers above 0 with commas between them, one a model. [default: all 1]
+    temperature
+        T: below 1 sharpens, above 1 flattens.
+    """
+    from energax.cli.compose import compose
+
+    return compose(runs, weights=weights, temperature=temperature, out=out)
 
 
 @command(USE)

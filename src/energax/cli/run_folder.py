@@ -72,7 +72,9 @@ class RunFolder:
         self.evaluation = path / "evaluation"
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig, facts: Mapping[str, Any]) -> RunFolder:
+    def create(
+        cls, path: Path, config: RunConfig, facts: Mapping[str, Any], *, owner: str = "train"
+    ) -> RunFolder:
         """Make the folder with its two JSON files, all at once.
 
         Raises
@@ -80,7 +82,8 @@ class RunFolder:
         InputError
             If the folder is in use or cannot be made.
         """
-        check_free("train", path, " (or use --resume to continue a run)")
+        hint = " (or use --resume to continue a run)" if owner == "train" else ""
+        check_free(owner, path, hint)
         building = path.parent / f".{path.name}-{os.getpid()}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +93,7 @@ class RunFolder:
             run._write("run.json", facts)
             building.replace(path)  # atomic; succeeds over nothing or over an empty folder
         except OSError as error:
-            raise InputError(f"train: the run folder {path} cannot be made: {error.strerror}.") from None
+            raise InputError(f"{owner}: the run folder {path} cannot be made: {error.strerror}.") from None
         finally:
             shutil.rmtree(building, ignore_errors=True)
         return cls(path)

@@ -47,6 +47,7 @@ def info(path: Path) -> int:
         "steps": f"{steps:,} of {config.fit.steps:,}, batches of {config.fit.batch_size}, "
         f"learning rate {config.fit.learning_rate:g}",
         "losses": ", ".join(losses) or "none yet",
+        **_composed(run),
         **_log_z(run),
         **_health(records, facts),
         "time": f"started {facts.get('started')}, trained for {facts.get('seconds', 0):.0f} s",
@@ -56,6 +57,15 @@ def info(path: Path) -> int:
     }
     print_table(("", ""), list(lines.items()))
     return 0
+
+
+def _composed(run: RunFolder) -> dict[str, str]:
+    """Return what the energy was made of, if it was composed."""
+    found = run.facts.get("composed")
+    if not found:
+        return {}
+    parts = [f"{w:g} × {path}" for w, path in zip(found["weights"], found["runs"], strict=True)]
+    return {"composed": f"{' + '.join(parts)}, at temperature {found['temperature']:g}"}
 
 
 def _log_z(run: RunFolder) -> dict[str, str]:

@@ -90,6 +90,8 @@ def resume_run(
     check(not given, "train", "--resume", allowed, ", ".join(given))
     run = RunFolder.open(path, "train")
     config, facts = run.config, run.facts
+    allowed = "a run that was trained; a composed one has nothing to train"
+    check("composed" not in facts, "train", "--resume", allowed, str(path))
     print(describe(config), flush=True)
     if facts.get("status") == "finished" and run.model.exists():
         print(f"\n{path} is finished: {config.fit.steps:,} steps are done")

@@ -20,8 +20,8 @@ import numpy as np
 from energax import tasks
 from energax.checks import InputError, check, check_integer
 from energax.cli.device import prepare
+from energax.cli.flips import Flips, restore_by_hand, restore_run
 from energax.cli.images import draw_clouds, draw_strip, draw_trace, save_grid, to_pixels
-from energax.cli.restore import Flips, restore_by_hand, restore_run
 from energax.cli.run_folder import RunFolder
 from energax.config import RunConfig, from_dict, replace
 from energax.data import read_table
@@ -33,7 +33,18 @@ from energax.tasks import Way, way
 from energax.tasks.rows import map_rows
 from energax.training.log import read_metrics
 
-__all__ = ["Trained", "denoise", "inpaint", "report", "sample", "score", "target_file", "write_csv"]
+__all__ = [
+    "Trained",
+    "denoise",
+    "inpaint",
+    "report",
+    "sample",
+    "sampling",
+    "save_array",
+    "score",
+    "target_file",
+    "write_csv",
+]
 
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
 IMAGES_SHOWN = 16
@@ -73,7 +84,7 @@ def _reached(pipeline: Any, x: jax.Array, missing: jax.Array) -> jax.Array:
 
 
 @contextmanager
-def _sampling(total: int, label: str) -> Iterator[Callable[[int, int], None]]:
+def sampling(total: int, label: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar while chains run, and leave lost chains to be counted and told of here."""
     with ProgressBar(None, 0, total, label) as bar, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* chains left the region")
@@ -260,7 +271,7 @@ def sample(
 def _anneal(trained: Trained, n: int, seed: int, label: str, seen: dict[str, Observer], every: int) -> Run:
     """Draw n samples the model's way, with a bar."""
     the_way = trained.way
-    with _sampling(the_way.horizon, label) as progress:
+    with sampling(the_way.horizon, label) as progress:
         return tasks.anneal(
             trained.energy,
             n,
@@ -362,7 +373,7 @@ def denoise(
     check((sigma is not None) == told, "denoise", "--sigma", allowed, sigma)
     z = tasks.denoise(trained.energy, trained.to_model(noisy), sigma_0=unit, sigma=sigma)
     clean = trained.to_data(z)
-    _save_array(target, clean.reshape(came))
+    save_array(target, clean.reshape(came))
     moved = float(np.sqrt(np.mean((clean - noisy) ** 2)))
     print(f"{len(noisy)} rows in {target}; the noise removed has root mean square {moved:.4g} an entry")
     if trained.image is not None:
@@ -383,7 +394,7 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
     # What is missing is set to the middle of the data, so that nothing of it can leak through.
     given = np.where(known, rows, np.float32((trained.low + trained.high) / 2))
     reached = map_rows(lambda c: _reached(trained.pipeline, *c), (given, (~known).astype(np.float32)))
-    with _sampling(the_way.horizon, "inpainting") as progress:
+    with sampling(the_way.horizon, "inpainting") as progress:
         filled = tasks.inpaint(
             trained.energy,
             trained.to_model(given),
@@ -399,7 +410,7 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
     if len(lost):
         print(f"note: the chains of rows {', '.join(map(str, lost))} left all bounds", file=sys.stderr)
     whole = np.where(known, rows, trained.to_data(filled))
-    _save_array(target, whole.reshape(came))
+    save_array(target, whole.reshape(came))
     print(f"{len(rows)} rows in {target}; what was known is kept bit for bit")
     if trained.image is not None:
         shown = slice(IMAGES_SHOWN)
@@ -550,7 +561,8 @@ def target_file(out: Path | None, file: str, name: str, command: str, suffix: st
     return target
 
 
-def _save_array(path: Path, array: np.ndarray) -> None:
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file, whole or not at all."""
     write_whole(path, lambda part: np.save(part, array))
 
 

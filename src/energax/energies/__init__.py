@@ -17,6 +17,7 @@ from energax.energies.mixer import PatchMixer, PatchMixerField
 from energax.energies.mlp import MLP, MLPField
 from energax.energies.multigrid import Multigrid
 from energax.energies.noise import NOISE_FEATURES, NoiseConditional, Smoothings
+from energax.energies.posterior import Posterior
 from energax.energies.rbm import BernoulliRBM, GaussianBernoulliRBM
 from energax.energies.resnet import ResNet
 
@@ -48,6 +49,7 @@ __all__ = [
     "Normalised",
     "PatchMixer",
     "PatchMixerField",
+    "Posterior",
     "ResNet",
     "Smoothings",
     "StandardisedCritic",

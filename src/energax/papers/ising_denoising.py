@@ -1,7 +1,7 @@
 r"""The lecture's Ising denoising, measured on a photograph.
 
 A photograph that comes with scikit-learn is made black and white at its median, each pixel flipped with
-probability f, and restored under the posterior of an Ising grid (`tasks.restore`),
+probability f, and restored under the posterior of an Ising grid (`tasks.restore_flips`),
 
     p(y | x) ∝ exp(Σ J→ y y′ + Σ J↓ y y′ + Σ b y + ½ log((1 − f)/f) Σ x y),
 
@@ -36,7 +36,7 @@ from energax.energies import Ising
 from energax.objectives import ExactMaximumLikelihood, Objective, PersistentContrastiveDivergence
 from energax.papers.outcome import Outcome
 from energax.samplers import BlockGibbs
-from energax.tasks.restore import METHODS, restore
+from energax.tasks.flips import METHODS, restore_flips
 from energax.training import fit
 
 __all__ = ["run"]
@@ -165,7 +165,7 @@ def _majority(x: np.ndarray) -> np.ndarray:
 
 def _restored(grid: Ising, x: np.ndarray, f: float, sweeps: int) -> dict[str, Any]:
     settings = {"key": jax.random.key(2), "sweeps": sweeps, "burn_in": max(20, sweeps // 3)}
-    return {method: restore(grid, x, f, method, **settings) for method in METHODS}
+    return {method: restore_flips(grid, x, f, method, **settings) for method in METHODS}
 
 
 def _learn(rows: np.ndarray, updates: int, progress: Callable[[str], None]) -> dict[str, dict[str, float]]:

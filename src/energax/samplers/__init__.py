@@ -17,6 +17,7 @@ from energax.samplers.langevin import Langevin, annealed_langevin, denoising_jum
 from energax.samplers.metropolis import HMC, MALA, NUTS, annealed_hmc, annealed_mala
 from energax.samplers.multigrid import climb, multigrid_sample
 from energax.samplers.noise import AnnealedNoiseLangevin
+from energax.samplers.preconditioned import Preconditioned
 from energax.samplers.reflected import ReflectedLangevin
 from energax.samplers.schedules import Schedule
 from energax.samplers.tempering import ParallelTempering
@@ -35,6 +36,7 @@ __all__ = [
     "Masked",
     "Observer",
     "ParallelTempering",
+    "Preconditioned",
     "ProbabilityFlow",
     "ReflectedLangevin",
     "ReverseDiffusion",
