@@ -19,7 +19,7 @@ from energax._version import __version__
 __all__ = ["DATA_NAMES", "TOY_NAMES", "app"]
 
 # What `energax.data.load` knows by name (a test holds the lists together): importing it loads JAX.
-DATA_NAMES = ("digits", "mnist", "fashion-mnist", "notmnist", "cifar10", "svhn", "celeba")
+DATA_NAMES = ("digits", "mnist", "fashion-mnist", "notmnist", "cifar10", "svhn", "celeba", "stacked-digits", "stacked-mnist")
 TOY_NAMES = (
     "eight-gaussians",
     "two-moons",
@@ -107,7 +107,8 @@ def train(
 
         a data set   digits (comes with the program), mnist, fashion-mnist,
                      notmnist, cifar10, svhn, celeba: from $ENERGAX_DATA, the
-                     cache, or downloaded with a checksum
+                     cache, or downloaded with a checksum; stacked-digits,
+                     stacked-mnist: three of their images in one, 1,000 classes
         a density    eight-gaussians, two-moons, pinwheel, checkerboard, rings,
                      swiss-roll, two-spirals
         a table      table.csv, table.parquet, array.npy, arrays.npz
@@ -199,8 +200,8 @@ def train(
     seed
         Decides everything random. [default: 0]
     preset
-        Settings to start from: digits, mnist, fashion-mnist, notmnist, cifar10, image, table,
-        points; the papers' networks for a GPU: mnist-res12, cifar10-res18, celeba-res18.
+        Settings to start from: digits, mnist, fashion-mnist, notmnist, cifar10, stacked-digits,
+        stacked-mnist, image, table, points; the papers' networks for a GPU: mnist-res12, cifar10-res18, celeba-res18.
         [default: what suits the data]
     config
         A .json or .toml file of settings; the config.json of another run is one.

@@ -12,6 +12,7 @@ from energax.data.idx import fashion_mnist, mnist, notmnist, read_idx
 from energax.data.images import image_folder, read_images
 from energax.data.load import load
 from energax.data.preprocessing import preprocessing
+from energax.data.stacked import stacked
 from energax.data.svhn import svhn
 from energax.data.tables import read_table, table_file
 from energax.data.toy import toy
@@ -50,6 +51,7 @@ __all__ = [
     "read_idx",
     "read_images",
     "read_table",
+    "stacked",
     "svhn",
     "table_file",
     "toy",

@@ -15,6 +15,7 @@ from energax.data.digits import digits
 from energax.data.idx import fashion_mnist, mnist, notmnist, read_idx
 from energax.data.images import image_folder
 from energax.data.sources import data_folder
+from energax.data.stacked import stacked_digits, stacked_mnist
 from energax.data.svhn import svhn
 from energax.data.tables import SUFFIXES, table_file
 from energax.data.toy import TOYS, toy
@@ -29,6 +30,8 @@ NAMES: dict[str, Callable[[], Dataset]] = {
     "cifar10": cifar10,
     "svhn": svhn,
     "celeba": celeba,
+    "stacked-digits": stacked_digits,
+    "stacked-mnist": stacked_mnist,
 }
 IDX_ENDINGS = ("-ubyte", "-ubyte.gz", ".idx", ".idx.gz")
 
@@ -61,12 +64,11 @@ def load(source: Any, seed: int = 0) -> Dataset:
     Parameters
     ----------
     source
-        One of: the name of a known data set (digits, mnist, fashion-mnist, notmnist, cifar10,
-        svhn, celeba), of a toy density (eight-gaussians, two-moons, pinwheel, checkerboard,
-        rings, swiss-roll, two-spirals) or of an ADBench table in ``$ENERGAX_DATA``
-        ("adbench/38_thyroid"); the path of a ``.csv``, ``.parquet``, ``.npy``, ``.npz`` or IDX
-        file; a folder of images; an array with one row per observation. A name wins over a
-        file of that name: write "./digits" for the file.
+        One of: the name of a known data set (digits, mnist, fashion-mnist, notmnist, cifar10, svhn, celeba,
+        stacked-digits, stacked-mnist), of a toy density (eight-gaussians, two-moons, pinwheel, checkerboard,
+        rings, swiss-roll, two-spirals) or of an ADBench table in ``$ENERGAX_DATA`` ("adbench/38_thyroid");
+        the path of a ``.csv``, ``.parquet``, ``.npy``, ``.npz`` or IDX file; a folder of images; an array
+        with one row per observation. A name wins over a file of that name: write "./digits" for the file.
     seed
         Chooses a toy's draws, and the 90/10 split of files and arrays. Data sets published
         with a split keep theirs.

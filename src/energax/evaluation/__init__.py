@@ -3,7 +3,9 @@
 from energax.evaluation.annealing import Annealing, plan_annealing
 from energax.evaluation.bennett import Bennett, bennett_acceptance_ratio
 from energax.evaluation.class_score import class_score
+from energax.evaluation.classifier import Classifier, ClassifierTraining, classifier_of
 from energax.evaluation.classifier_test import classifier_test
+from energax.evaluation.coverage import Coverage, classified, mode_coverage
 from energax.evaluation.critics import CriticTraining
 from energax.evaluation.frechet import frechet_distance
 from energax.evaluation.fssd import fssd_test
@@ -31,6 +33,7 @@ from energax.evaluation.likelihood import (
     dequantised,
     summarise_likelihood,
 )
+from energax.evaluation.memorisation import Memorisation, memorisation
 from energax.evaluation.mmd import mmd_test
 from energax.evaluation.outliers import OUTLIER_SCORES, Detection, detection, outlier_scores
 from energax.evaluation.partition import LogNormalizerEstimate, bracket, log_normalizer
@@ -45,6 +48,9 @@ __all__ = [
     "AnnealedWeights",
     "Annealing",
     "Bennett",
+    "Classifier",
+    "ClassifierTraining",
+    "Coverage",
     "CriticTraining",
     "Dequantised",
     "Detection",
@@ -53,6 +59,7 @@ __all__ = [
     "LikelihoodSummary",
     "LogDensity",
     "LogNormalizerEstimate",
+    "Memorisation",
     "OptimalCritic",
     "Quality",
     "Quantity",
@@ -62,6 +69,8 @@ __all__ = [
     "bennett_acceptance_ratio",
     "bracket",
     "class_score",
+    "classified",
+    "classifier_of",
     "classifier_test",
     "compare",
     "dequantised",
@@ -75,7 +84,9 @@ __all__ = [
     "linear_ksd_test",
     "log_normalizer",
     "lsd_test",
+    "memorisation",
     "mmd_test",
+    "mode_coverage",
     "outlier_scores",
     "plan_annealing",
     "posterior_rows",
