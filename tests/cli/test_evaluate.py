@@ -44,4 +44,19 @@ def test_what_cannot_be_evaluated_is_refused(energax, table_run, table_file, her
     assert energax("train", table_file, *words, *TINY)[0] == 0
     status, _, err = energax("evaluate", "field", "--log-likelihood")
     assert status != 0
-    assert "must be a run of an energy" in err
+    assert "must be a run of an energy, or noise-conditional" in err
+
+
+def test_other_data_are_told_from_held_out_rows(energax, table_run, table_file, here):
+    rows = np.loadtxt(table_file, delimiter=",", skiprows=1)
+    np.save("far.npy", rows + 8 * rows.std(0))
+    status, out, err = energax("evaluate", table_run, "--outliers", "far.npy")
+    assert status == 0, err
+    for score in ("energy", "denoising", "score-norm", "typicality"):
+        assert f"training: {score}" in out
+    assert numbers(out, "far.npy: typicality")[0] > 0.9
+    assert "rank correlation over held-out rows" in out
+    assert (table_run / "evaluation" / "outliers-dark.png").exists()
+    status, _, err = energax("evaluate", table_run, "--outliers", "nothing")
+    assert status == 2
+    assert "--outliers must be a file, or one of digits" in err

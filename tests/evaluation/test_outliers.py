@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 import energax as ex
-from energax.evaluation import detection, outlier_scores
+from energax.evaluation import detection, detections, outlier_scores
 from energax.testing import assert_mean
 
 D = 6
@@ -102,3 +102,15 @@ def test_they_are_those_of_two_normal_laws():
 def test_bad_input_is_refused_in_one_sentence(call, sentence, x, key):
     with pytest.raises(ex.InputError, match=sentence):
         call(x, key)
+
+
+def test_every_score_is_judged_against_the_same_inliers(x, key):
+    far, again = 3 * x, np.asarray(jax.random.normal(jax.random.fold_in(key, 1), (300, D)))
+    found = detections(ENERGY, x, {"far": far, "again": again}, sigma=0.3, reference=x, key=key)
+    for score, of in found.found.items():
+        how = {"sigma": 0.3, "reference": x, "key": key}
+        alone = outlier_scores(ENERGY, far, score, **how), outlier_scores(ENERGY, x, score, **how)
+        assert of["far"] == detection(*alone)
+        assert of["far"].auroc > 0.9
+        assert abs(of["again"].auroc - 0.5) < 5 * of["again"].auroc_error  # rows of the same law are not told
+    assert set(detections(ENERGY, x, {"far": far}, key=key).found) == {"energy", "score-norm"}

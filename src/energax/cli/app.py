@@ -690,6 +690,9 @@ def evaluate(
 
     Without flags, everything that the model can answer; else what the flags name. Each finding is
     printed, kept in RUN/evaluation, and shown by `energax report RUN`.
+    outliers: Annotated[
+        tuple[str, ...], Parameter(show_default=False, group=WHICH, consume_multiple=True)
+    ] = (),
 
     --log-likelihood: the mean of log p(x) = −E(x) − log Z over the rows, in nats and in the data's
     own units. Where the model does not know its log Z, chains are annealed from a Gaussian (or
@@ -714,10 +717,15 @@ def evaluate(
         How likely the rows are.
     temperatures
         Of the annealing, in each direction; time grows with their number, memory does not.
+    --outliers: how well the energy, the denoising error, the score's norm and typicality tell rows
+    of other data from held-out ones; training rows are told as well as others, if they were learned
+    by heart.
+
     chains
         In each direction.
     schedule
         Where the temperatures lie: adaptive finds out, in a pilot run.
+        energax evaluate runs/fashion --outliers mnist notmnist
     width
         Nats between the two ends that are near enough.
     """
@@ -725,6 +733,8 @@ def evaluate(
     from energax.cli.evaluate.likelihood import LogLikelihood
 
     every: dict[bool, list[Part]] = {True: [], False: []}  # those asked for, and the others
+    outliers
+        Other data: names of known data sets (of which the held-out rows are taken), or files.
     every[log_likelihood].append(LogLikelihood(temperatures, chains, schedule, width))
     return evaluate(run, file, every[True] or every[False], asked=bool(every[True]), seed=seed)
 
@@ -736,9 +746,12 @@ def outliers(
     *,
     run: Path | None = None,
     folder: Path | None = None,
+    from energax.cli.evaluate.outliers import Outliers
     score: Literal["energy", "denoising", "score-norm", "typicality"] = "energy",
     steps: int | None = None,
     top: int = 10,
+    if outliers:
+        every[True].append(Outliers(outliers))
     out: Path | None = None,
     seed: Seed = 0,
 ) -> int:

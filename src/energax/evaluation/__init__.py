@@ -35,7 +35,14 @@ from energax.evaluation.likelihood import (
 )
 from energax.evaluation.memorisation import Memorisation, memorisation
 from energax.evaluation.mmd import mmd_test
-from energax.evaluation.outliers import OUTLIER_SCORES, Detection, detection, outlier_scores
+from energax.evaluation.outliers import (
+    OUTLIER_SCORES,
+    Detection,
+    Detections,
+    detection,
+    detections,
+    outlier_scores,
+)
 from energax.evaluation.partition import LogNormalizerEstimate, bracket, log_normalizer
 from energax.evaluation.posterior import posterior_rows, read_inference_data
 from energax.evaluation.precision_recall import precision_and_recall
@@ -55,6 +62,7 @@ __all__ = [
     "Dequantised",
     "Detection",
     "Discrepancy",
+    "Detections",
     "GreyLevels",
     "LikelihoodSummary",
     "LogDensity",
@@ -77,6 +85,7 @@ __all__ = [
     "detection",
     "frechet_distance",
     "fssd_test",
+    "detections",
     "kernel_distance",
     "kernel_stein_discrepancy",
     "ksd_test",

@@ -18,6 +18,7 @@ Scores s of outliers and t of inliers are judged by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import equinox as eqx
@@ -30,7 +31,7 @@ from energax.checks import check, check_array, check_choice, check_integer, chec
 from energax.derivatives import energy_and_score
 from energax.typing import Array, ArrayLike, Float, Key, Model
 
-__all__ = ["OUTLIER_SCORES", "Detection", "detection", "outlier_scores"]
+__all__ = ["OUTLIER_SCORES", "Detection", "Detections", "detection", "detections", "outlier_scores"]
 
 OUTLIER_SCORES = ("energy", "denoising", "score-norm", "typicality")
 CHUNK = 1024
@@ -57,6 +58,21 @@ class Detection(NamedTuple):
     fpr95: float
     outliers: int
     inliers: int
+
+
+class Detections(NamedTuple):
+    """What each score makes of several kinds of rows.
+
+    Parameters
+    ----------
+    scores
+        Score → kind → one number a row; the kind "inliers" stands first.
+    found
+        Score → kind → how well the score tells its rows from inliers.
+    """
+
+    scores: dict[str, dict[str, np.ndarray]]
+    found: dict[str, dict[str, Detection]]
 
 
 def outlier_scores(
@@ -138,6 +154,44 @@ def detection(outliers: ArrayLike, inliers: ArrayLike) -> Detection:
         outliers=m,
         inliers=n,
     )
+
+
+def detections(
+    energy: Model,
+    inliers: ArrayLike,
+    others: Mapping[str, ArrayLike],
+    *,
+    sigma: float = 0.0,
+    reference: ArrayLike | None = None,
+    key: Key,
+) -> Detections:
+    """Judge every score on several kinds of rows, against the same inliers.
+
+    Parameters
+    ----------
+    energy
+        An energy on events.
+    inliers
+        Rows of the law it learned that it has not seen, shape (n, *event).
+    others
+        Name → rows that are to be told from them. Training rows belong here, too: what tells them
+        from rows of the same law has learned them by heart.
+    sigma
+        As for `outlier_scores`; without noise "denoising" is left out.
+    reference
+        Training rows; without them "typicality" is left out.
+    key
+        Decides the noise.
+    """
+    rows = {"inliers": inliers, **others}
+    scores, found = {}, {}
+    for score in OUTLIER_SCORES:
+        if (score == "denoising" and sigma == 0) or (score == "typicality" and reference is None):
+            continue
+        how = {"sigma": sigma, "reference": reference, "key": key}
+        scores[score] = {name: outlier_scores(energy, x, score, **how) for name, x in rows.items()}
+        found[score] = {name: detection(scores[score][name], scores[score]["inliers"]) for name in others}
+    return Detections(scores, found)
 
 
 def _rows(
