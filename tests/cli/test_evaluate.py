@@ -25,18 +25,38 @@ def test_a_model_that_knows_its_log_z_is_evaluated_exactly(energax, table_file, 
     assert abs(error / (rows.std() / np.sqrt(len(rows))) - 1) < 0.1
 
 
-def test_another_is_put_between_two_ends_with_a_verdict(energax, table_run):
+def test_images_are_put_between_two_ends_with_a_verdict_in_both_conventions(energax, digits_run):
     few = ["--log-likelihood", "--temperatures", "60", "--chains", "16"]
-    status, out, err = energax("evaluate", table_run, *few, "--width", "0.0001")
+    status, out, err = energax("evaluate", digits_run, *few, "--width", "0.0001")
     assert status == 0, err
-    assert "20 held out" in out
+    assert "held out" in out
     low, high, estimate, _ = numbers(out, "log Z")
     mean, least, most, _ = numbers(out, "mean log-density")
     assert low < estimate < high
     assert abs((mean + estimate) - (least + high)) < 1e-3
     assert abs((mean + estimate) - (most + low)) < 1e-3
     assert "not converged: " in out
-    assert "heuristic upper end: the reverse chains started from 180 rows of data" in out
+    assert "heuristic upper end: the reverse chains started from" in out
+    # scikit-learn's digits have 17 levels and come in [0, 1] here.
+    unit, counts = (
+        numbers(out, f"bits/dim, {name}")[0]
+        for name in ("[0, 1] pixels", "[0, 16] pixels, uniform dequantisation")
+    )
+    assert abs(counts - unit - np.log2(17)) < 1e-3
+    assert abs(unit + mean / (64 * np.log(2)) + np.log2(17 / 16)) < 1e-3
+    assert numbers(out, "log of mean density")[0] > mean
+    assert (digits_run / "evaluation" / "log-likelihood.png").exists()
+
+
+def test_a_noise_conditional_model_is_asked_by_its_flow(energax, table_file, here):
+    words = ["--objective", "noise-conditional", "--steps", "20", "--out", "run", *TINY]
+    assert energax("train", table_file, *words)[0] == 0
+    assert energax("score", "run", table_file, "--likelihood", "--out", "found.csv")[0] == 0
+    status, out, err = energax("evaluate", "run", table_file, "--log-likelihood")
+    assert status == 0, err
+    assert "by the probability flow" in out
+    rows = np.loadtxt("found.csv", delimiter=",", skiprows=1)[:, 0]
+    assert abs(numbers(out, "mean log-density")[0] - rows.mean()) < 1e-3
 
 
 def test_what_cannot_be_evaluated_is_refused(energax, table_run, table_file, here):

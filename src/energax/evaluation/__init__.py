@@ -46,6 +46,7 @@ from energax.evaluation.outliers import (
 from energax.evaluation.partition import LogNormalizerEstimate, bracket, log_normalizer
 from energax.evaluation.posterior import posterior_rows, read_inference_data
 from energax.evaluation.precision_recall import precision_and_recall
+from energax.evaluation.quadrature import Quadrature, quadrature_log_normalizer
 from energax.evaluation.quality import Quality
 from energax.evaluation.result import Discrepancy, TestResult
 from energax.evaluation.scores import LogDensity
@@ -69,6 +70,7 @@ __all__ = [
     "LogNormalizerEstimate",
     "Memorisation",
     "OptimalCritic",
+    "Quadrature",
     "Quality",
     "Quantity",
     "Ranking",
@@ -100,6 +102,7 @@ __all__ = [
     "plan_annealing",
     "posterior_rows",
     "precision_and_recall",
+    "quadrature_log_normalizer",
     "read_inference_data",
     "reverse_annealed_importance_sampling",
     "stein_discrepancy",
