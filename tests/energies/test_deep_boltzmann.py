@@ -205,6 +205,19 @@ def test_the_visible_biases_start_at_the_datas_log_odds():
     assert [b.size for b in machine.biases] == [2, 2, 3]
 
 
+@machines
+def test_the_even_layers_are_a_restricted_machine(machine):
+    single = machine.bipartite()
+    rows = bits(sum(sizes(machine)))
+    even = np.asarray(jax.vmap(machine.even_layers)(as_event(machine, rows)))
+    states = bits(even.shape[1])
+    together = (even[:, None] == states).all(2)
+    logs = log_weights(machine, np.asarray(rows))
+    summed = [scipy.special.logsumexp(logs[together[:, i]]) for i in range(len(states))]
+    np.testing.assert_allclose(-jax.vmap(single)(jnp.asarray(states)), summed, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(single.log_normalizer(), machine.log_normalizer(), rtol=1e-5)
+
+
 def test_mistakes_are_named():
     x = jnp.zeros((2, 2))
     with pytest.raises(

@@ -3,7 +3,7 @@
 from energax.energies.analytic import Gaussian, GaussianMixture, GeneralizedLogistic, LinearGaussian
 from energax.energies.base import Energy, Normalised
 from energax.energies.bernoulli import IndependentBernoulli
-from energax.energies.bounded import Gamma, TruncatedGaussian
+from energax.energies.bounded import Gamma, TruncatedGaussian, Uniform
 from energax.energies.composition import Mixture, Sum, Tempered, WithGaussianBase, WithLogNormalizer
 from energax.energies.copied import CopiedRBM
 from energax.energies.critic import ConvolutionalCritic, Critic, StandardisedCritic
@@ -56,6 +56,7 @@ __all__ = [
     "Sum",
     "Tempered",
     "TruncatedGaussian",
+    "Uniform",
     "WithGaussianBase",
     "WithLogNormalizer",
     "all_bits",

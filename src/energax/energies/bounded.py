@@ -2,6 +2,7 @@ r"""Densities on half-spaces and boxes whose truth is known: oracles off ℝᵈ.
 
     Gamma               E(x) = Σ_i [βx_i − (α − 1) log x_i],              x_i > 0
     TruncatedGaussian   E(x) = Σ_i (x_i − μ_i)²/2s_i²,                    low ≤ x_i ≤ high
+    Uniform             E(x) = 0,                                         low ≤ x_i ≤ high
 
 Independent coordinates. Outside its support an energy is +∞ in principle; the formula is what
 is evaluated, so keep to the support.
@@ -13,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import jax.scipy as jsp
 
-from energax.checks import check_number
+from energax.checks import check, check_number
 from energax.energies.base import Normalised
 from energax.typing import Array, ArrayLike, Condition, Float, Key, Scalar
 
-__all__ = ["Gamma", "TruncatedGaussian"]
+__all__ = ["Gamma", "TruncatedGaussian", "Uniform"]
 
 
 class Gamma(Normalised):
@@ -98,3 +99,42 @@ class TruncatedGaussian(Normalised):
         """Return n draws, shape (n, d)."""
         a, b = self._ends()
         return self.mean + self.scale * jax.random.truncated_normal(key, a, b, (n, *self.mean.shape))
+
+
+class Uniform(Normalised):
+    """E(x) = 0 on the box low ≤ x ≤ high.
+
+    Parameters
+    ----------
+    low, high
+        Opposite corners, each of the shape of one event.
+    """
+
+    low: Float[Array, "*event"]
+    high: Float[Array, "*event"]
+
+    def __init__(self, low: ArrayLike, high: ArrayLike):
+        self.low = jnp.asarray(low, jnp.float32)
+        self.high = jnp.asarray(high, jnp.float32)
+        same = self.low.shape == self.high.shape
+        check(same, "Uniform", "high", f"of the shape of low, {self.low.shape}", f"shape {self.high.shape}")
+        check(
+            bool(jnp.all(self.low < self.high)), "Uniform", "high", "above low everywhere", "less somewhere"
+        )
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one event."""
+        return self.low.shape
+
+    def __call__(self, x: Float[Array, "*event"], condition: Condition | None = None) -> Scalar:
+        """Return 0."""
+        return jnp.zeros_like(jnp.sum(x))
+
+    def log_normalizer(self) -> Scalar:
+        """Return the log of the box's volume."""
+        return jnp.sum(jnp.log(self.high - self.low))
+
+    def sample(self, key: Key, n: int) -> Array:
+        """Return n draws."""
+        return jax.random.uniform(key, (n, *self.low.shape), minval=self.low, maxval=self.high)

@@ -18,6 +18,9 @@ Hence the mean-field bound,
 whose best μ solves μˡ = σ(b_l + W_lᵀ μˡ⁻¹ + W_{l+1} μˡ⁺¹). Taking the odd layers and the even ones
 in turn, each exactly, never lowers it.
 
+The even layers, end to end, are the visible units of a restricted machine whose hidden units are the odd ones
+(`bipartite`): the same law, with the odd layers summed out.
+
 Source: Salakhutdinov & Hinton (2009), "Deep Boltzmann machines".
 """
 
@@ -157,6 +160,22 @@ class DeepBoltzmannMachine(Normalised):
     def tempered(self, temperature: float | Scalar) -> DeepBoltzmannMachine:
         """Return the machine with the energy E/T; T may be traced."""
         return jax.tree.map(lambda a: a / temperature, self)
+
+    def bipartite(self) -> BernoulliRBM:
+        """Return the restricted machine of the even layers, the odd ones its hidden units; of one log Z."""
+        sizes = [b.size for b in self.biases]
+        place = [sum(sizes[l % 2 : l : 2]) for l in range(len(sizes))]
+        weights = jnp.zeros((sum(sizes[::2]), sum(sizes[1::2])))
+        for l, W in enumerate(self.weights):  # between the layers l and l + 1
+            even, odd, block = (l, l + 1, W) if l % 2 == 0 else (l + 1, l, W.T)
+            weights = jax.lax.dynamic_update_slice(weights, block, (place[even], place[odd]))
+        return BernoulliRBM.from_parameters(
+            weights, jnp.concatenate(self.biases[::2]), jnp.concatenate(self.biases[1::2])
+        )
+
+    def even_layers(self, event: Event) -> Array:
+        """Return the event of `bipartite`: the layers x, h², h⁴, … end to end."""
+        return jnp.concatenate(self._layers(event)[::2])
 
     def log_normalizer(self) -> Scalar:
         """Return log Z, by enumeration of the smaller half of the layers."""

@@ -109,8 +109,9 @@ def plan_annealing(
     energy
         E of one event (one array).
     base
-        E_0, with `log_normalizer` and `sample`: a Gaussian, IndependentBernoulli, a Flow. If None, one
-        fitted to `data`; for Boltzmann machines without either, the machine without its weights.
+        E_0, with `log_normalizer` and `sample`: a Gaussian, IndependentBernoulli, a Flow; or Uniform, whose
+        box is then the model's domain: log Z is that of the model on the box. If None, one fitted to
+        `data`; for Boltzmann machines without either, the machine without its weights.
     data
         Rows like those the model was made for.
     transition
@@ -229,11 +230,12 @@ def _check_transition(owner: str, transition: Sampler | None) -> None:
 
 def _check_support(owner: str, path: Path, sampler: Sampler) -> None:
     """Refuse gradients of bits and flips of reals."""
-    if isinstance(path, Geometric):
-        bits = isinstance(path.base, IndependentBernoulli)
+    if not isinstance(path, BlockPath):
+        bits = isinstance(path, Geometric) and isinstance(path.base, IndependentBernoulli)
         fits = isinstance(sampler, BitGibbs) == bits
         wanted = "BitGibbs for a base of bits, HMC or MALA for one of reals"
-        check(fits, owner, "transition", wanted, f"{type(sampler).__name__} with {type(path.base).__name__}")
+        given = f"{type(sampler).__name__} with {type(getattr(path, 'base', path)).__name__}"
+        check(fits, owner, "transition", wanted, given)
 
 
 def _betas(schedule: str, T: int, knots: np.ndarray, lengths: np.ndarray) -> np.ndarray:

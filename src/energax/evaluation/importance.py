@@ -138,7 +138,8 @@ def reverse_annealed_importance_sampling(
         As for `annealed_importance_sampling`.
     """
     rows = check_array("reverse_annealed_importance_sampling", "x", x, at_least_rows=2)
-    return _weigh(annealing, jnp.asarray(rows), key, True, progress)
+    start = jax.vmap(annealing.path.enter)(jnp.asarray(rows))
+    return _weigh(annealing, start, key, True, progress)
 
 
 def _weigh(
@@ -174,7 +175,7 @@ def _weigh(
         accepted += float(np.sum(np.asarray(took, np.float64)))
         if progress is not None:
             progress(T - first if back else first + count, T)
-    return AnnealedWeights(total, path.log_base(), x, accepted / (n * T), back)
+    return AnnealedWeights(total, path.log_base(), jax.vmap(path.leave)(x), accepted / (n * T), back)
 
 
 def _one(path, sampler, moves, chain, key, low, high, factor, t, back):

@@ -28,7 +28,15 @@ import numpy as np
 import scipy.stats
 
 from energax.checks import InputError, check, check_array, check_integer, check_number
-from energax.energies import BernoulliRBM, Ising, IsingGraph, Normalised, enumerate_log_normalizer
+from energax.energies import (
+    BernoulliRBM,
+    DeepBoltzmannMachine,
+    Ising,
+    IsingGraph,
+    Normalised,
+    Uniform,
+    enumerate_log_normalizer,
+)
 from energax.energies.enumeration import LIMIT
 from energax.evaluation.annealing import plan_annealing
 from energax.evaluation.bennett import bennett_acceptance_ratio
@@ -116,7 +124,8 @@ def log_normalizer(
     Parameters
     ----------
     energy, base, data, transition, moves, temperatures, schedule
-        As for `plan_annealing`.
+        As for `plan_annealing`. A deep Boltzmann machine is annealed in its `bipartite` form, its data's
+        hidden layers drawn upwards.
     chains
         In each direction.
     width
@@ -146,6 +155,8 @@ def log_normalizer(
         if known is not None:
             return known
     plan_key, start_key, forward_key, reverse_key = jax.random.split(key, 4)
+    if isinstance(energy, DeepBoltzmannMachine):
+        energy, data = _two_layers(energy, data, jax.random.fold_in(key, 1))
     ends, source = _ends(energy, data, n, start_key)
     annealing = plan_annealing(
         energy,
@@ -259,14 +270,14 @@ def _without_chains(
     if rows is None and base is not None and callable(getattr(base, "sample", None)):
         rows = np.asarray(base.sample(key, ROWS))
     shape = getattr(energy, "event_shape", None if rows is None else rows.shape[1:])
-    if shape is None or isinstance(energy, BernoulliRBM | Ising | IsingGraph):
+    if shape is None or isinstance(energy, BernoulliRBM | DeepBoltzmannMachine | Ising | IsingGraph):
         return None
     size = math.prod(shape)
     if rows is not None and bool(np.all((rows == 0) | (rows == 1))):
         if size > LIMIT:
             return None
         return _known(float(enumerate_log_normalizer(energy, shape)), by="enumeration")
-    if size > LARGEST_DIMENSION:
+    if size > LARGEST_DIMENSION or isinstance(base, Uniform):  # of which the box is the domain
         return None
     where = {}
     if rows is not None:
@@ -276,6 +287,17 @@ def _without_chains(
         return None
     settings = {"radius": found.radius, "evaluations": found.evaluations}
     return _known(found.log_z, found.error, by="quadrature", settings=settings)
+
+
+def _two_layers(
+    deep: DeepBoltzmannMachine, data: ArrayLike | None, key: Key
+) -> tuple[BernoulliRBM, np.ndarray | None]:
+    """Return the restricted machine of a deep one, and its events for rows of the visible layer."""
+    if data is None:
+        return deep.bipartite(), None
+    rows = check_array("log_normalizer", "data", data, event_shape=deep.event_shape)
+    filled = lambda x, k: deep.even_layers(deep.start(x, k))  # noqa: E731
+    return deep.bipartite(), np.asarray(jax.vmap(filled)(rows, jax.random.split(key, len(rows))))
 
 
 def _known(

@@ -2,6 +2,7 @@ r"""Paths of energies from a base, of known log Z and exact draws, to a model.
 
     geometric     E_β = (1 − β) E_0 + β E,                       F_{β′} − F_β = (β′ − β)(E − E_0)
     machine       the RBM with weights βW, hidden biases βc and visible biases (1 − β) b_0 + β b
+    box           E_β = βE on low ≤ x ≤ high, from the uniform law; in logits u of (x − low)/(high − low)
     spins         the Ising model with couplings βJ and field (1 − β) b_0 + β b
 
 F_β is the energy at β. A machine's path stays among machines, so that Gibbs sampling is there at every β;
@@ -10,7 +11,9 @@ its joint energy is geometric, and its free energy moves by
     F_{β′} − F_β = −(β′ − β)(b − b_0)·x − Σ_j [softplus(β′a_j) − softplus(βa_j)],      a = c + Wᵀx,
 
 each difference taken as log1p(σ(u) expm1(v − u)), which a small step loses no digits of. A spin
-model's energy is linear in its parameters, and its path both.
+model's energy is linear in its parameters, and its path both. On a box chains move in u, on all of ℝᵈ,
+whose energy is βE(x(u)) − log|∂x/∂u|: no step can leave the box. The log Z at its end is that of the model
+*on the box*. A deep machine's path is that of its `bipartite` form.
 
 Sources: Neal (2001), "Annealed importance sampling"; Salakhutdinov & Murray (2008) for the machines.
 """
@@ -29,21 +32,24 @@ from energax.checks import check, check_array
 from energax.derivatives import evaluate
 from energax.energies import (
     BernoulliRBM,
+    DeepBoltzmannMachine,
     Gaussian,
     GaussianBernoulliRBM,
     IndependentBernoulli,
     Ising,
     IsingGraph,
     Normalised,
+    Uniform,
 )
 from energax.energies.units import log_odds
 from energax.typing import Array, Condition, Events, Float, Key, Model, Scalar
 
-__all__ = ["BlockPath", "GaussianBase", "Geometric", "Path", "fitted_base", "path_between"]
+__all__ = ["BlockPath", "BoxPath", "GaussianBase", "Geometric", "Path", "fitted_base", "path_between"]
 
 FULL_TO = 256  # coordinates: a larger covariance is estimated badly and costs more than most energies
 ROWS_EACH = 10  # rows for each coordinate, below which a diagonal covariance is the better estimate
 NARROWEST = 0.1  # of the root mean square of the columns' deviations: a model's law is wider than a constant
+WALL = 1e-6
 FAIREST = 0.999  # a spin's largest fitted mean
 
 
@@ -110,6 +116,14 @@ class Path(eqx.Module):
         """Return n exact draws at β = 0."""
         raise NotImplementedError
 
+    def enter(self, x: Array) -> Array:
+        """Return where a chain stands whose event is x."""
+        return x
+
+    def leave(self, u: Array) -> Array:
+        """Return the event of a chain."""
+        return u
+
     def slope(self, x: Array, beta: Scalar) -> Scalar:
         """Return dF_β(x)/dβ."""
         return jax.jvp(lambda high: self.increment(x, beta, high), (beta,), (jnp.ones_like(beta),))[1]
@@ -156,6 +170,58 @@ class Geometric(Path):
     def sample(self, key: Key, n: int) -> Events:
         """Return n exact draws of the base."""
         return self.base.sample(key, n)
+
+
+class InBox(eqx.Module):
+    """βE(x(u)) − log|∂x/∂u| of a box's path, up to a constant."""
+
+    path: BoxPath
+    beta: Scalar
+
+    def __call__(self, u: Array, condition: Condition | None = None) -> Scalar:
+        """Return the energy of logits."""
+        volume = jnp.sum(jax.nn.log_sigmoid(u) + jax.nn.log_sigmoid(-u))
+        return self.beta * evaluate(self.path.energy, self.path.leave(u), condition) - volume
+
+
+class BoxPath(Path):
+    """E_β = βE on a box, from its uniform law; chains stand at logits of the place between its walls.
+
+    Parameters
+    ----------
+    base
+        The uniform law.
+    energy
+        E.
+    """
+
+    base: Uniform
+    energy: Model
+
+    def at(self, beta: Scalar) -> Model:
+        """Return the energy of logits at β."""
+        return InBox(self, beta)
+
+    def increment(self, x: Array, low: Scalar, high: Scalar) -> Scalar:
+        """Return (high − low) E(x(u))."""
+        return (high - low) * self.energy(self.leave(x))
+
+    def log_base(self) -> float:
+        """Return the log of the box's volume."""
+        return float(self.base.log_normalizer())
+
+    def sample(self, key: Key, n: int) -> Events:
+        """Return n logistic draws, uniform in the box."""
+        return jax.random.logistic(key, (n, *self.base.event_shape))
+
+    def enter(self, x: Array) -> Array:
+        """Return the logits of x; from the walls they are kept off by a millionth of the box."""
+        share = (x - self.base.low) / (self.base.high - self.base.low)
+        return jax.scipy.special.logit(jnp.clip(share, WALL, 1 - WALL))
+
+    def leave(self, u: Array) -> Array:
+        """Return x of logits."""
+        return self.base.low + (self.base.high - self.base.low) * jax.nn.sigmoid(u)
 
 
 class BlockPath(Path):
@@ -270,6 +336,8 @@ def path_between(owner: str, energy: Model, base: Any, data: Any, blocks: bool |
     InputError
         If there is no such path, or nothing to take the base from.
     """
+    deep = isinstance(energy, DeepBoltzmannMachine)
+    check(not deep, owner, "energy", "a deep machine's bipartite()", "the machine itself")
     machine = isinstance(energy, BernoulliRBM | GaussianBernoulliRBM | Ising | IsingGraph)
     independent = base is None or (
         isinstance(base, IndependentBernoulli) and isinstance(energy, BernoulliRBM)
@@ -292,7 +360,7 @@ def path_between(owner: str, energy: Model, base: Any, data: Any, blocks: bool |
         base = GaussianBase(base.mean, base.scale_tril)
     shape = getattr(energy, "event_shape", base.event_shape)
     check(tuple(base.event_shape) == tuple(shape), owner, "base", f"over events of {shape}", base.event_shape)
-    return Geometric(base, energy)
+    return BoxPath(base, energy) if isinstance(base, Uniform) else Geometric(base, energy)
 
 
 def fitted_base(owner: str, x: Any, event_shape: tuple[int, ...] | None = None) -> Any:
