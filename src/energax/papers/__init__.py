@@ -293,6 +293,20 @@ STUDIES: dict[str, Study] = {
             module="adbench",
         ),
         Study(
+            name="mdsm-outliers",
+            title="Which data does an energy find likelier than its own? Every score, beside mere contrast",
+            source="Li, Chen & Sommer (2019), appendix F, figure F.1A",
+            cost="cpu: Fashion-MNIST and MNIST, a training each, minutes; paper: CIFAR-10 and SVHN, a GPU",
+            module="mdsm_outliers",
+        ),
+        Study(
+            name="mdsm-inpainting",
+            title="Test images completed: errors beside linear guesses and neighbours, and the draws' spread",
+            source="Li, Chen & Sommer (2019), §4, figure 3",
+            cost="cpu: 40 MNIST digits, three masks, four draws, minutes; paper: CelebA, a GPU",
+            module="mdsm_inpainting",
+        ),
+        Study(
             name="lsd-at-scale",
             title="Which critic finds most on images: three constraints, two architectures",
             source="Grathwohl et al. (2020), §9",

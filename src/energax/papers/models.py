@@ -98,6 +98,7 @@ def trained(
     name: str,
     changes: Mapping[str, Any] | None = None,
     *,
+    network: str | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Studied:
     """Return the multiscale energy of a data set, trained now or read from the cache.
@@ -108,11 +109,13 @@ def trained(
         A known data set with a preset of its own: digits, mnist, fashion-mnist, …
     changes
         To the preset, as `config.replace` takes them; `TINY` for a smoke run.
+    network
+        Another preset than the data set's own: "mnist-res12", "cifar10-res18", the paper's, for a GPU.
     progress
         Told of a training that begins.
     """
     dataset = load(name)
-    config = replace(preset(name, name), dict(changes or {}))
+    config = replace(preset(network or name, name), dict(changes or {}))
     pipeline = preprocessing(dataset, config.preprocess)
     event = jax.ShapeDtypeStruct(dataset.event_shape, np.float32)
     shape = jax.eval_shape(pipeline.forward, event).shape
@@ -122,8 +125,8 @@ def trained(
     else:
         progress(f"training an energy of {name}: {config.fit.steps:,} steps")
         model_key, fit_key = jax.random.split(jax.random.key(config.seed))
-        network, options = NETWORKS[config.energy], vars(config.energy_options)
-        start = eqx.filter_jit(lambda k: network(shape, **options, key=k))(model_key)
+        made, options = NETWORKS[config.energy], vars(config.energy_options)
+        start = eqx.filter_jit(lambda k: made(shape, **options, key=k))(model_key)
         objective = MultiscaleDenoisingScoreMatching(**vars(config.objective_options))
         found = fit(
             start, objective, dataset.train, preprocessing=pipeline, key=fit_key, config=config.fit,
