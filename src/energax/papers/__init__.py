@@ -307,6 +307,13 @@ STUDIES: dict[str, Study] = {
             module="mdsm_inpainting",
         ),
         Study(
+            name="lsd-flows",
+            title="Does the discrepancy rank a flow's checkpoints as its exact likelihood does?",
+            source="Grathwohl et al. (2020), §7.2, B.3, figure 7",
+            cost="cpu: a coupling flow on MNIST at 14 × 14, ten checkpoints, minutes; paper: 28 × 28, wider",
+            module="lsd_flows",
+        ),
+        Study(
             name="lsd-at-scale",
             title="Which critic finds most on images: three constraints, two architectures",
             source="Grathwohl et al. (2020), §9",

@@ -1,0 +1,33 @@
+"""The study of a flow's checkpoints: its trace is the flow's own, and the verdict counts ranks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from energax.energies import Gaussian
+from energax.papers import lsd_flows as study
+
+from .studied import studied
+
+
+def test_the_trace_is_the_scores():
+    gaussian = Gaussian(jnp.zeros(3), jnp.diag(jnp.array([1.0, 2.0, 0.5])))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32)
+    # Rademacher probes give the trace of a diagonal matrix exactly, whatever they are.
+    np.testing.assert_allclose(study._traces(gaussian, x, jax.random.key(0), 1), -3.5, rtol=1e-4)
+
+
+def test_the_verdict_counts_ranks():
+    table = np.array([[10, -5, 0.9, 0.1, -3], [20, -4, 0.5, 0.1, -6], [30, -3, 0.6, 0.1, -5.0]])
+    assert study.rank_correlation(table[:, 1], -table[:, 1]) == pytest.approx(-1)
+    text = study.verdict(
+        {"LSD": study.rank_correlation(table[:, 1], table[:, 2]), "score matching": -0.5}, table
+    )
+    assert "LSD -0.50" in text
+    assert "log-likelihood that of step 30, LSD that of step 20" in text
+
+
+@pytest.mark.study
+def test_the_study_runs_in_small(tmp_path):
+    studied("lsd-flows", tmp_path)
