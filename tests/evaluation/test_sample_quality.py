@@ -14,6 +14,7 @@ from energax.evaluation import (
     frechet_distance,
     kernel_distance,
     precision_and_recall,
+    sample_quality,
 )
 from energax.evaluation.kernel_distance import unbiased
 from energax.evaluation.precision_recall import covered
@@ -189,6 +190,22 @@ def test_what_each_classifier_sees(key):
     assert classifier_test(wide, narrow, classifier="neighbours", key=key).p_value < 1e-6
     assert classifier_test(wide, narrow, classifier="mlp", key=key).p_value < 1e-3
     assert classifier_test(wide, narrow, key=key).p_value > 1e-4  # equal means are all one to a line
+
+
+def test_all_of_it_at_once_tells_good_samples_from_bad(key):
+    generator = np.random.default_rng(7)
+    reference, good = generator.standard_normal((2, 300, 3))
+    bad = 1.5 + generator.standard_normal((300, 3))
+    sure = np.eye(4)[generator.integers(0, 4, 300)]
+    well, ill = (sample_quality(x, reference, probabilities=sure, of="x", key=key) for x in (good, bad))
+    for name, better in {"Frechet distance": -1, "kernel distance": -1, "precision": 1, "recall": 1}.items():
+        assert better * (well.measures[name].estimate - ill.measures[name].estimate) > 0.2
+    assert well.measures["Frechet distance"].name == "Frechet distance of x"
+    # The class score sees no reference.
+    assert well.measures["class score"].estimate == ill.measures["class score"].estimate
+    for name in ("MMD test", "classifier test"):
+        assert well.tests[name].p_value > 1e-3
+        assert ill.tests[name].p_value < 3e-3
 
 
 @pytest.mark.parametrize(

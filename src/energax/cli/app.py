@@ -19,7 +19,17 @@ from energax._version import __version__
 __all__ = ["DATA_NAMES", "TOY_NAMES", "app"]
 
 # What `energax.data.load` knows by name (a test holds the lists together): importing it loads JAX.
-DATA_NAMES = ("digits", "mnist", "fashion-mnist", "notmnist", "cifar10", "svhn", "celeba", "stacked-digits", "stacked-mnist")
+DATA_NAMES = (
+    "digits",
+    "mnist",
+    "fashion-mnist",
+    "notmnist",
+    "cifar10",
+    "svhn",
+    "celeba",
+    "stacked-digits",
+    "stacked-mnist",
+)
 TOY_NAMES = (
     "eight-gaussians",
     "two-moons",
@@ -201,7 +211,8 @@ def train(
         Decides everything random. [default: 0]
     preset
         Settings to start from: digits, mnist, fashion-mnist, notmnist, cifar10, stacked-digits,
-        stacked-mnist, image, table, points; the papers' networks for a GPU: mnist-res12, cifar10-res18, celeba-res18.
+        stacked-mnist, image, table, points; the papers' networks for a GPU: mnist-res12,
+        cifar10-res18, celeba-res18.
         [default: what suits the data]
     config
         A .json or .toml file of settings; the config.json of another run is one.
@@ -680,19 +691,24 @@ def evaluate(
     /,
     *,
     log_likelihood: Annotated[bool, Parameter(show_default=False, group=WHICH)] = False,
+    samples: Annotated[bool, Parameter(show_default=False, group=WHICH)] = False,
+    coverage: Annotated[bool, Parameter(show_default=False, group=WHICH)] = False,
+    select: Annotated[Literal["fid"] | None, Parameter(show_default=False, group=WHICH)] = None,
+    outliers: Annotated[
+        tuple[str, ...], Parameter(show_default=False, group=WHICH, consume_multiple=True)
+    ] = (),
     temperatures: int = 1000,
     chains: int = 100,
     schedule: Literal["adaptive", "linear", "sigmoid", "exponential"] = "adaptive",
     width: float = 1.0,
+    n: Annotated[int, Parameter(name=("-n", "--number"))] = 1000,
+    use: Annotated[bool, Parameter(show_default=False)] = False,
     seed: Seed = 0,
 ) -> int:
     """Say how good a trained model is: how likely it finds rows it has not seen, with a verdict.
 
     Without flags, everything that the model can answer; else what the flags name. Each finding is
     printed, kept in RUN/evaluation, and shown by `energax report RUN`.
-    outliers: Annotated[
-        tuple[str, ...], Parameter(show_default=False, group=WHICH, consume_multiple=True)
-    ] = (),
 
     --log-likelihood: the mean of log p(x) = −E(x) − log Z over the rows in nats, the log of their
     mean density, and bits per dimension in the data's own units; of images, their grey levels placed
@@ -706,10 +722,29 @@ def evaluate(
     a guess, and the verdict says so. A network whose energy is not bounded below far from the data has
     no log Z at all, and no chain that stays near finds out; quadrature does, and refuses it.
 
+    --samples: the Frechet and the kernel distance of samples to held-out rows, precision and recall,
+    two tests, and the nearest training rows: of images with labels on the features of a classifier
+    that is trained on them once (not Inception's, whose numbers mean other things), else on the rows
+    themselves. Beside each stands what training rows get in the samples' place.
+
+    --coverage: how many classes the samples are of, by that classifier, and how evenly, beside what
+    exact samples would show; of stacked-mnist a thousand. 8,000 and 26,000 samples are what the
+    papers count there.
+
+    --select fid draws samples of every checkpoint that the run has kept, and names the one with the
+    least Frechet distance; --use makes it the run's model.
+
+    --outliers: how well the energy, the denoising error, the score's norm and typicality tell rows
+    of other data from held-out ones; training rows are told as well as others, if they were learned
+    by heart.
+
     For example:
 
         energax evaluate runs/table
         energax evaluate runs/table new_rows.csv --log-likelihood --temperatures 5000
+        energax evaluate runs/digits --samples --coverage
+        energax evaluate runs/digits --select fid --use
+        energax evaluate runs/fashion --outliers mnist notmnist
 
     Parameters
     ----------
@@ -717,27 +752,44 @@ def evaluate(
         Rows to judge the model by. [default: the run's held-out rows]
     log_likelihood
         How likely the rows are.
+    samples
+        How good and how varied samples are, and whether they are copies.
+    coverage
+        How many of the data's classes samples are of.
+    select
+        Which kept checkpoint has the best samples.
+    outliers
+        Other data: names of known data sets (of which the held-out rows are taken), or files.
     temperatures
         Of the annealing, in each direction; time grows with their number, memory does not.
-    --outliers: how well the energy, the denoising error, the score's norm and typicality tell rows
-    of other data from held-out ones; training rows are told as well as others, if they were learned
-    by heart.
-
     chains
         In each direction.
     schedule
         Where the temperatures lie: adaptive finds out, in a pilot run.
-        energax evaluate runs/fashion --outliers mnist notmnist
     width
         Nats between the two ends that are near enough.
+    n
+        Samples that are drawn (of each checkpoint).
+    use
+        With --select: make the best checkpoint's the run's model.
     """
+    from energax.checks import check
     from energax.cli.evaluate import Part, evaluate
+    from energax.cli.evaluate.coverage import ModeCoverage
     from energax.cli.evaluate.likelihood import LogLikelihood
+    from energax.cli.evaluate.outliers import Outliers
+    from energax.cli.evaluate.samples import Samples
+    from energax.cli.evaluate.select import Selection
 
+    check(not use or select is not None, "evaluate", "--use", "given together with --select", "alone")
     every: dict[bool, list[Part]] = {True: [], False: []}  # those asked for, and the others
-    outliers
-        Other data: names of known data sets (of which the held-out rows are taken), or files.
     every[log_likelihood].append(LogLikelihood(temperatures, chains, schedule, width))
+    every[samples].append(Samples(n))
+    every[coverage].append(ModeCoverage(n))
+    if select is not None:
+        every[True].append(Selection(n, use))
+    if outliers:
+        every[True].append(Outliers(outliers))
     return evaluate(run, file, every[True] or every[False], asked=bool(every[True]), seed=seed)
 
 
@@ -748,12 +800,9 @@ def outliers(
     *,
     run: Path | None = None,
     folder: Path | None = None,
-    from energax.cli.evaluate.outliers import Outliers
     score: Literal["energy", "denoising", "score-norm", "typicality"] = "energy",
     steps: int | None = None,
     top: int = 10,
-    if outliers:
-        every[True].append(Outliers(outliers))
     out: Path | None = None,
     seed: Seed = 0,
 ) -> int:

@@ -36,6 +36,7 @@ from energax.training.log import read_metrics
 __all__ = [
     "Trained",
     "denoise",
+    "draw",
     "inpaint",
     "report",
     "sample",
@@ -249,7 +250,7 @@ def sample(
     scale = getattr(trained.energy, "scale", 1.0)
     trained.way = way(replace(trained.config, changes), sampler, data_scale=scale, **options)
     folder = _folder(out, run)
-    samples, table = _draw(trained, n, seed)
+    samples, table = draw(trained, n, seed)
     write_whole(folder / "samples.npz", lambda path: np.savez_compressed(path, samples=samples))
     if "mean_energy" in table:
         write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
@@ -287,7 +288,7 @@ def _anneal(trained: Trained, n: int, seed: int, label: str, seen: dict[str, Obs
         )
 
 
-def _draw(trained: Trained, n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def draw(trained: Trained, n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return samples in the data's units, and what was annealed and the mean energy on the way."""
     the_way = trained.way
     has_energy = not the_way.told and the_way.energy(trained.energy) is not None
@@ -298,7 +299,11 @@ def _draw(trained: Trained, n: int, seed: int) -> tuple[np.ndarray, dict[str, np
     lost = n - int(kept.sum())
     hint = "a sampler.noise_max well below objective.sigma_max, or a longer training, holds them"
     check(
-        lost < n, "sample", "RUN", f"a model that holds its chains ({hint})", f"{n} chains of {n} that left"
+        lost < n,
+        trained.command,
+        "RUN",
+        f"a model that holds its chains ({hint})",
+        f"{n} chains of {n} that left",
     )
     if lost:
         print(f"note: {lost} of {n} chains left all bounds and are left out; {hint}", file=sys.stderr)

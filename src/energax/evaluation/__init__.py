@@ -49,6 +49,7 @@ from energax.evaluation.precision_recall import precision_and_recall
 from energax.evaluation.quadrature import Quadrature, quadrature_log_normalizer
 from energax.evaluation.quality import Quality
 from energax.evaluation.result import Discrepancy, TestResult
+from energax.evaluation.sample_quality import SampleQuality, sample_quality
 from energax.evaluation.scores import LogDensity
 
 __all__ = [
@@ -62,8 +63,8 @@ __all__ = [
     "CriticTraining",
     "Dequantised",
     "Detection",
-    "Discrepancy",
     "Detections",
+    "Discrepancy",
     "GreyLevels",
     "LikelihoodSummary",
     "LogDensity",
@@ -74,6 +75,7 @@ __all__ = [
     "Quality",
     "Quantity",
     "Ranking",
+    "SampleQuality",
     "TestResult",
     "annealed_importance_sampling",
     "bennett_acceptance_ratio",
@@ -85,9 +87,9 @@ __all__ = [
     "compare",
     "dequantised",
     "detection",
+    "detections",
     "frechet_distance",
     "fssd_test",
-    "detections",
     "kernel_distance",
     "kernel_stein_discrepancy",
     "ksd_test",
@@ -105,6 +107,7 @@ __all__ = [
     "quadrature_log_normalizer",
     "read_inference_data",
     "reverse_annealed_importance_sampling",
+    "sample_quality",
     "stein_discrepancy",
     "summarise_likelihood",
 ]

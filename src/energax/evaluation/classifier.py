@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ __all__ = ["Classifier", "ClassifierTraining", "classifier_of"]
 
 CHUNK = 1000
 FORMAT = 1
+STEPS, EPOCHS = (600, 3000), 6
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,18 @@ class ClassifierTraining:
     channels
         Of the first convolution; the second has twice as many. 0 for rows that are no images: one hidden
         layer.
-    steps, batch_size, learning_rate
-        Of Adam, whose rate falls to zero along a cosine.
+    steps
+        Of Adam, whose rate falls to zero along a cosine; None for as many as see each row six times, but no
+        fewer than 600 and no more than 3,000.
+    batch_size, learning_rate
+        Of those.
     seed
         Decides the first weights and the order of the rows.
     """
 
     features: int = 64
     channels: int = 16
-    steps: int = 3000
+    steps: int | None = None
     batch_size: int = 128
     learning_rate: float = 2e-3
     seed: int = 0
@@ -65,8 +69,14 @@ class ClassifierTraining:
     def __post_init__(self):
         owner = type(self).__name__
         for name, least in {"features": 1, "channels": 0, "steps": 1, "batch_size": 1, "seed": 0}.items():
-            check_integer(owner, name, getattr(self, name), at_least=least)
+            if name != "steps" or self.steps is not None:
+                check_integer(owner, name, getattr(self, name), at_least=least)
         check_number(owner, "learning_rate", self.learning_rate, above=0)
+
+    def steps_for(self, rows: int) -> int:
+        """Return the steps of a training on so many rows."""
+        few, many = STEPS
+        return self.steps or min(many, max(few, EPOCHS * rows // self.batch_size))
 
 
 class Network(eqx.Module):
@@ -184,6 +194,7 @@ def classifier_of(
         For a data set without classes.
     """
     owner, how = "classifier_of", how or ClassifierTraining()
+    how = replace(how, steps=how.steps_for(len(dataset.train)))
     labels = dataset.train_labels
     allowed = "one with class labels (digits, mnist, fashion-mnist, cifar10, …)"
     check(labels is not None, owner, "dataset", allowed, f"{dataset.name}, which has none")
@@ -218,9 +229,10 @@ def _train(
     net, static = eqx.partition(start, eqx.is_inexact_array)
     x, y = jnp.asarray(rows), jnp.asarray(place)
     opt, key = _adam(how).init(net), jax.random.key(how.seed + 1)
-    with ProgressBar(progress, 0, how.steps, "classifier") as bar:
+    steps = how.steps_for(len(x))
+    with ProgressBar(progress, 0, steps, "classifier") as bar:
         # Step by step from the host: a compiled loop would hold convolutions (see `loops`).
-        for i in range(how.steps):
+        for i in range(steps):
             net, opt = _step(net, opt, static, x, y, jax.random.fold_in(key, i), how)
             if i % 100 == 99:
                 bar.update(i + 1)
@@ -228,7 +240,7 @@ def _train(
 
 
 def _adam(how: ClassifierTraining) -> optax.GradientTransformation:
-    return optax.adam(optax.cosine_decay_schedule(how.learning_rate, how.steps))
+    return optax.adam(optax.cosine_decay_schedule(how.learning_rate, how.steps or 1))
 
 
 @eqx.filter_jit

@@ -81,6 +81,11 @@ class Checkpoints:
         """Step of the newest whole checkpoint, or None."""
         return self._manager.latest_step()
 
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the whole checkpoints, oldest first."""
+        return sorted(self._manager.all_steps())
+
     def before(self, step: int) -> int | None:
         """Step of the newest whole checkpoint before this step, or None."""
         return max((s for s in self._manager.all_steps() if s < step), default=None)
