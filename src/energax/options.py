@@ -379,6 +379,8 @@ class LearnedSteinOptions:
     probes: int | None = None
     width: int = 128
     warmup: int = 200
+    critic_beta1: float = 0.9
+    critic_beta2: float = 0.999
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,22 @@ def test_the_critic_becomes_the_difference_of_scores_over_two_lambda(key):
     np.testing.assert_allclose(report["stein_discrepancy"], fisher / 1.4, rtol=0.05)
 
 
+@pytest.mark.parametrize("decays", [{"critic_beta1": 0.0, "critic_beta2": 0.0}, {}])
+def test_the_critics_decays_are_adams(decays, key):
+    """Without averages every step is the gradient's sign times the rate; with them the second is not."""
+    model, x = ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2)), jax.random.normal(key, (2, 64, 2)) + 1
+    settings = {"critic_steps": 1, "warmup": 0, "width": 8, "critic_learning_rate": 0.01}
+    objective = LearnedSteinDiscrepancy(**settings, **decays)
+    state, moves = objective.init(model, Batch(x[0]), key, 64)[1], []
+    for rows in (x, -x):
+        after, _ = objective.refresh(model, None, state, Batch(rows), key)
+        moves.append(np.abs(after.net.layers[2].weight - state.net.layers[2].weight))
+        state = after
+    np.testing.assert_allclose(moves[0], 0.01, rtol=1e-2)
+    plain = np.allclose(moves[1], 0.01, rtol=1e-2)
+    assert plain == bool(decays)
+
+
 def test_a_network_finds_the_direction_too(key):
     data, model = skewed_mixture(), ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2))
     objective = LearnedSteinDiscrepancy(width=64, warmup=0, probes=1)

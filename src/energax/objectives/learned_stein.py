@@ -52,6 +52,8 @@ class LearnedSteinDiscrepancy(Objective):
         Steps of the critic for each of the model, each on a fresh minibatch.
     critic_learning_rate
         Adam's step of the critic.
+    critic_beta1, critic_beta2
+        Adam's decay rates of the critic; Grathwohl et al. take .5 and .9 (their images' code 0 and .9).
     probes
         0 for the exact trace (d Jacobian-vector products, unless the critic has `value_and_trace`), else how
         many Gaussian probes estimate it. None: exact if the critic has that method, else one probe.
@@ -64,6 +66,8 @@ class LearnedSteinDiscrepancy(Objective):
     critic: Any
     penalty: Array
     critic_learning_rate: Array
+    critic_beta1: Array
+    critic_beta2: Array
     critic_steps: int = eqx.field(static=True)
     probes: int = eqx.field(static=True)
     width: int = eqx.field(static=True)
@@ -78,6 +82,8 @@ class LearnedSteinDiscrepancy(Objective):
         probes: int | None = None,
         width: int = 128,
         warmup: int = 200,
+        critic_beta1: float = 0.9,
+        critic_beta2: float = 0.999,
     ):
         owner = "LearnedSteinDiscrepancy"
         check(critic is None or callable(critic), owner, "critic", "a network x ↦ f(x), or None", critic)
@@ -86,6 +92,11 @@ class LearnedSteinDiscrepancy(Objective):
         self.critic_steps = check_integer(owner, "critic_steps", critic_steps, at_least=1)
         rate = check_number(owner, "critic_learning_rate", critic_learning_rate, above=0)
         self.critic_learning_rate = jnp.asarray(rate)
+        betas = {"critic_beta1": critic_beta1, "critic_beta2": critic_beta2}
+        self.critic_beta1, self.critic_beta2 = (
+            jnp.asarray(check_number(owner, name, beta, at_least=0, at_most=1 - 1e-6))
+            for name, beta in betas.items()
+        )
         if probes is None:
             probes = 0 if critic is None or hasattr(critic, "value_and_trace") else 1
         self.probes = check_integer(owner, "probes", probes, at_least=0)
@@ -147,7 +158,7 @@ class LearnedSteinDiscrepancy(Objective):
         return net if self.critic is None else eqx.combine(net, self.critic)
 
     def _adam(self) -> optax.GradientTransformation:
-        return optax.adam(self.critic_learning_rate)
+        return optax.adam(self.critic_learning_rate, self.critic_beta1, self.critic_beta2)
 
     def _moved(self, player: Player, model: Model, batch: Batch, key: Key) -> tuple[Player, Scalar]:
         """Return the critic after a step on these rows, and the discrepancy it had there."""
