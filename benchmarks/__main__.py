@@ -28,6 +28,8 @@ ROWS = {
     "ica-seeds": "ica_seeds",
     "ksd": "ksd",
     "lsd-test": "lsd_test",
+    "ais": "ais",
+    "ais-10000": "ais_long",
     "memory-mnist": "memory",
     "memory-exact-256": "memory_exact",
 }

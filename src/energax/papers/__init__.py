@@ -75,6 +75,20 @@ STUDIES: dict[str, Study] = {
             module="mdsm_single_noise",
         ),
         Study(
+            name="mdsm-likelihood",
+            title="Bits per dimension of MDSM's energies between two ends of log Z, beside what is possible",
+            source="Li, Chen & Sommer (2019), §4, table 1 and appendix F",
+            cost="cpu: the presets of digits and MNIST, some minutes each; paper: to 10,000 temperatures",
+            module="mdsm_likelihood",
+        ),
+        Study(
+            name="mdsm-annealing",
+            title="Energy against temperature on the way down, held, and on the way up",
+            source="Li, Chen & Sommer (2019), appendix F, figure F.1B",
+            cost="cpu: one training of the 8 × 8 digits, three annealings, some minutes; paper: with MNIST",
+            module="mdsm_annealing",
+        ),
+        Study(
             name="mdsm-importance-weights",
             title="Where the importance ratio that MDSM sets to one matters, in 2 to 64 dimensions",
             source="Li, Chen & Sommer (2019), appendix A, equation (*)",
