@@ -61,7 +61,7 @@ class Outliers:
         if "denoising" in found.scores:
             spread = inliers.reshape(len(inliers), -1).var(1)
             rank = np.corrcoef(stats.rankdata(spread), stats.rankdata(found.scores["denoising"]["inliers"]))
-            text = f"{rank[0, 1]:+.2f}, rank correlation over held-out rows: much of the error is contrast"
+            text = f"{rank[0, 1]:+.2f}, rank correlation over held-out rows; near 1 the error is contrast"
             lines.append(("denoising error and a row's variance", text))
         energies = {"held out" if k == "inliers" else k: v for k, v in found.scores["energy"].items()}
         facts = {score: {name: d._asdict() for name, d in of.items()} for score, of in found.found.items()}
