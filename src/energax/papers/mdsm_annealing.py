@@ -260,9 +260,9 @@ def _figure(curves: dict[str, Any], facts: dict[str, Any]) -> Any:
     for i, (case, ((t, energy), _)) in enumerate(curves.items()):
         found, colour = facts[case], f"C{i}"
         at = np.array(found["temperature"])
-        left.plot(t, energy - energy[-1], color=colour, label=case)
         held = np.array(found[f"energy {NAMES[1]}"])
-        left.plot(at, held - energy[-1], "o", color=colour, mfc="none")
+        left.plot(t, energy - held[-1], color=colour, label=case)
+        left.plot(at, held - held[-1], "o", color=colour, mfc="none")
         middle.errorbar(
             at, found["lag"], 4 * np.array(found["lag's error"]), color=colour, marker="o", capsize=2
         )
@@ -272,12 +272,12 @@ def _figure(curves: dict[str, Any], facts: dict[str, Any]) -> Any:
     (t, _), d = next(iter(curves.values()))
     line = np.array([1.0, max(t)])
     left.plot(line, (line - 1) * d / 2, "k--", lw=0.8, label="slope d/2")
-    left.set(title="mean energy on the way (rings: held)", xlabel="T", ylabel="E − E(T = 1), nats")
+    left.set(title="mean energy on the way (rings: held)", xlabel="T", ylabel="E − E held at 1, nats")
     left.legend(fontsize="small")
-    middle.set(
-        title="lag behind held chains (dotted: up − down)", xlabel="T", xscale="log", ylabel="of T d/2"
-    )
-    right.set(title="virial (x − c)·∇E/(T d) (rings: held)", xlabel="T", xscale="log")
+    middle.set(title="lag behind held chains (dotted: up − down)", xlabel="T", ylabel="of T d/2")
+    middle.set_yscale("symlog", linthresh=0.1)
+    right.set(title="virial (x − c)·∇E/(T d) (rings: held)", xlabel="T", yscale="log")
     for ax, level in ((middle, 0.0), (right, 1.0)):
+        ax.set_xscale("log")
         ax.axhline(level, color="0.6", lw=0.8)
     return figure

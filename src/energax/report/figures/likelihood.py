@@ -25,7 +25,7 @@ def likelihood(found: LogNormalizerEstimate | None, log_density: np.ndarray, ink
         In nats, of rows held out.
     """
     annealed = found is not None and found.work[0].size > 0
-    figure = new_figure(2.6)
+    figure = new_figure(3.0 if annealed else 2.6)
     axes = figure.subplots(1, 2 if annealed else 1, squeeze=False)[0]
     if found is not None and annealed:
         both = np.concatenate(found.work)
@@ -38,7 +38,7 @@ def likelihood(found: LogNormalizerEstimate | None, log_density: np.ndarray, ink
         )
         axes[0].axvline(found.estimate, color=ink.text, lw=1.1, label="Bennett's estimate of log Z")
         axes[0].set(title="log Z₀ + log weight of each chain", xlabel="nats")
-        axes[0].legend()
+        axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     axes[-1].hist(log_density, BINS, color=ink.accent, alpha=0.8)
     axes[-1].axvline(float(np.mean(log_density)), color=ink.text, lw=1.1, label="mean")
     axes[-1].set(title="log p(x) of rows held out", xlabel="nats, in the data's units")
