@@ -266,16 +266,17 @@ def _without_chains(
             return _known(float(energy.log_normalizer()))
         except InputError:  # too large to enumerate
             pass
-    rows = None if data is None else np.asarray(data)
-    if rows is None and base is not None and callable(getattr(base, "sample", None)):
-        rows = np.asarray(base.sample(key, ROWS))
-    shape = getattr(energy, "event_shape", None if rows is None else rows.shape[1:])
-    if shape is None or isinstance(energy, BernoulliRBM | DeepBoltzmannMachine | Ising | IsingGraph):
+    known = (getattr(one, "event_shape", None) for one in (energy, base))
+    shapes = [s for s in (*known, None if data is None else np.shape(data)[1:]) if s is not None]
+    machine = isinstance(energy, BernoulliRBM | DeepBoltzmannMachine | Ising | IsingGraph)
+    size = math.prod(shapes[0]) if shapes else math.inf
+    if machine or size > LIMIT:
         return None
-    size = math.prod(shape)
+    shape = shapes[0]
+    rows = None if data is None else np.asarray(data)
+    if rows is None and callable(getattr(base, "sample", None)):
+        rows = np.asarray(base.sample(key, ROWS))
     if rows is not None and bool(np.all((rows == 0) | (rows == 1))):
-        if size > LIMIT:
-            return None
         return _known(float(enumerate_log_normalizer(energy, shape)), by="enumeration")
     if size > LARGEST_DIMENSION or isinstance(base, Uniform):  # of which the box is the domain
         return None
