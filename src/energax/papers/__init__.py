@@ -89,6 +89,20 @@ STUDIES: dict[str, Study] = {
             module="mdsm_annealing",
         ),
         Study(
+            name="mdsm-memorisation",
+            title="Samples beside their nearest training rows, where an energy must learn by heart and not",
+            source="Li, Chen & Sommer (2019), appendix C, figure C.1",
+            cost="cpu: four trainings of the 8 × 8 digits, three minutes; paper: four of Fashion-MNIST",
+            module="mdsm_memorisation",
+        ),
+        Study(
+            name="mdsm-mode-coverage",
+            title="Modes of a thousand found by Langevin, HMC and parallel tempering, at equal gradients",
+            source="Li, Chen & Sommer (2019), §4; Kumar et al. (2019)",
+            cost="cpu: one training of stacked 8 × 8 digits, 6,000 samples, ten minutes; paper: stacked MNIST",
+            module="mdsm_mode_coverage",
+        ),
+        Study(
             name="mdsm-importance-weights",
             title="Where the importance ratio that MDSM sets to one matters, in 2 to 64 dimensions",
             source="Li, Chen & Sommer (2019), appendix A, equation (*)",

@@ -8,6 +8,7 @@ reads the file; deleting it costs a training and changes nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -74,7 +75,13 @@ class Studied:
         return map_rows(lambda chunk: _inverse(self.pipeline, chunk), z)
 
     def anneal(
-        self, n: int, key: Key, *, observers: Mapping[str, Observer] | None = None, every: int | None = None
+        self,
+        n: int,
+        key: Key,
+        *,
+        jumps: bool = True,
+        observers: Mapping[str, Observer] | None = None,
+        every: int | None = None,
     ) -> Run:
         """Draw n samples in model units by the configuration's dynamics; see `tasks.anneal`."""
         return anneal(
@@ -85,6 +92,7 @@ class Studied:
             noise_max=self.way.start,
             sampler=self.way.sampler,
             center=float(self.to_model(self.dataset.train[:1000]).mean()),
+            final_jump=jumps,
             observers=observers,
             every=every,
         )
@@ -99,6 +107,7 @@ def trained(
     changes: Mapping[str, Any] | None = None,
     *,
     network: str | None = None,
+    rows: int | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Studied:
     """Return the multiscale energy of a data set, trained now or read from the cache.
@@ -111,10 +120,15 @@ def trained(
         To the preset, as `config.replace` takes them; `TINY` for a smoke run.
     network
         Another preset than the data set's own: "mnist-res12", "cifar10-res18", the paper's, for a GPU.
+    rows
+        Train on so many rows, the first, instead of all.
     progress
         Told of a training that begins.
     """
     dataset = load(name)
+    if rows is not None:
+        labels = None if dataset.train_labels is None else dataset.train_labels[:rows]
+        dataset = dataclasses.replace(dataset, train=dataset.train[:rows], train_labels=labels)
     config = replace(preset(network or name, name), dict(changes or {}))
     pipeline = preprocessing(dataset, config.preprocess)
     event = jax.ShapeDtypeStruct(dataset.event_shape, np.float32)

@@ -1,0 +1,52 @@
+"""The studies of samples, of copies and of modes: their verdicts are counted, and they run."""
+
+import numpy as np
+import pytest
+
+from energax.evaluation import memorisation, mode_coverage
+from energax.papers import mdsm_memorisation, mdsm_mode_coverage
+from energax.samplers import ParallelTempering, annealed_hmc, annealed_langevin
+
+from .studied import studied
+
+
+def test_copies_are_said_to_be_copies():
+    generator = np.random.default_rng(0)
+    train, new = (generator.standard_normal((n, 3)) for n in (80, 60))
+    copied = memorisation(train[:40], train, new)
+    poor = memorisation(5 + generator.standard_normal((40, 3)), train, new)
+    told = mdsm_memorisation.verdict({30: copied, 100: poor})
+    assert "(p < 0.01) with 30 rows" in told
+    assert "On all 100 rows the paper's sentence holds: samples are no copies" in told
+    assert "poor samples cannot be copies" in told
+    assert "does not hold: samples lie nearer" in mdsm_memorisation.verdict({100: copied})
+
+
+def test_the_best_way_is_the_best_beyond_chance():
+    generator = np.random.default_rng(0)
+
+    def counted(modes):
+        found = mode_coverage(generator.integers(0, modes, 2000), 1000)
+        return mdsm_mode_coverage.Counted(found, 1.0, found)
+
+    exact = counted(1000)
+    few = {mdsm_mode_coverage.EXACT: exact, "Langevin": counted(700), "HMC": counted(900)}
+    told = mdsm_mode_coverage.verdict(few)
+    assert "at equal gradients holds here: among recognised samples HMC found +" in told
+    same = {mdsm_mode_coverage.EXACT: exact, "Langevin": few["Langevin"], "HMC": few["Langevin"]}
+    assert "does not hold here: among recognised samples no other way" in mdsm_mode_coverage.verdict(same)
+
+
+def test_gradients_are_counted():
+    count = mdsm_mode_coverage.gradients
+    assert count(annealed_langevin(hold=3, anneal=5, cool=2)) == 10
+    assert count(annealed_hmc(leapfrog_steps=7, hold=3, anneal=5, cool=2)) == 70
+    tempering = ParallelTempering(annealed_langevin(hold=30, anneal=50, cool=20), [1.0, 2.0, 4.0])
+    assert count(tempering) == 3 * 100 // mdsm_mode_coverage.VISITS
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("name", ["mdsm-memorisation", "mdsm-mode-coverage"])
+def test_the_studies_of_samples(name, tmp_path):
+    facts = studied(name, tmp_path)
+    assert len(facts["rows"]) >= 2
