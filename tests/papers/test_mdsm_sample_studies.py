@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from energax.evaluation import memorisation, mode_coverage
-from energax.papers import mdsm_memorisation, mdsm_mode_coverage
+from energax.evaluation import memorisation, mode_coverage, sample_quality
+from energax.papers import mdsm_memorisation, mdsm_mode_coverage, mdsm_samples
 from energax.samplers import ParallelTempering, annealed_hmc, annealed_langevin
 
 from .studied import studied
@@ -45,8 +45,27 @@ def test_gradients_are_counted():
     assert count(tempering) == 3 * 100 // mdsm_mode_coverage.VISITS
 
 
+def test_samples_are_placed_between_a_gaussian_and_the_data(key):
+    generator = np.random.default_rng(0)
+    reference = generator.standard_normal((200, 3))
+
+    def shifted(by):
+        x = by + generator.standard_normal((200, 3))
+        return sample_quality(x, reference, key=key)
+
+    held_out, jumped, noisy, gaussian = (shifted(by) for by in (0.0, 1.0, 1.5, 3.0))
+    order = (mdsm_samples.HELD_OUT, mdsm_samples.SAMPLES, mdsm_samples.BEFORE, mdsm_samples.GAUSSIAN)
+    cases = dict(zip(order, (held_out, jumped, noisy, gaussian), strict=True))
+    told = mdsm_samples.verdict({"x": cases})
+    assert "are between held-out rows" in told
+    assert "the jump brings them nearer" in told
+    worse = {**cases, mdsm_samples.SAMPLES: shifted(4.0)}
+    assert "are not between" in mdsm_samples.verdict({"x": worse})
+    assert "brings them farther" in mdsm_samples.verdict({"x": worse})
+
+
 @pytest.mark.study
-@pytest.mark.parametrize("name", ["mdsm-memorisation", "mdsm-mode-coverage"])
+@pytest.mark.parametrize("name", ["mdsm-memorisation", "mdsm-mode-coverage", "mdsm-samples"])
 def test_the_studies_of_samples(name, tmp_path):
     facts = studied(name, tmp_path)
     assert len(facts["rows"]) >= 2

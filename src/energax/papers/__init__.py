@@ -89,6 +89,13 @@ STUDIES: dict[str, Study] = {
             module="mdsm_annealing",
         ),
         Study(
+            name="mdsm-samples",
+            title="Samples beside training images, with distances, scores and tests beside what bounds them",
+            source="Li, Chen & Sommer (2019), figures 2 and E.2–E.4",
+            cost="cpu: one training of the 8 × 8 digits, two minutes; paper: MNIST, Fashion-MNIST, CIFAR-10",
+            module="mdsm_samples",
+        ),
+        Study(
             name="mdsm-memorisation",
             title="Samples beside their nearest training rows, where an energy must learn by heart and not",
             source="Li, Chen & Sommer (2019), appendix C, figure C.1",
@@ -99,7 +106,7 @@ STUDIES: dict[str, Study] = {
             name="mdsm-mode-coverage",
             title="Modes of a thousand found by Langevin, HMC and parallel tempering, at equal gradients",
             source="Li, Chen & Sommer (2019), §4; Kumar et al. (2019)",
-            cost="cpu: one training of stacked 8 × 8 digits, 6,000 samples, ten minutes; paper: stacked MNIST",
+            cost="cpu: one training of stacked digits, 6,000 samples, ten minutes; paper: stacked MNIST",
             module="mdsm_mode_coverage",
         ),
         Study(
