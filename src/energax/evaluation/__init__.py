@@ -7,6 +7,7 @@ from energax.evaluation.classifier import Classifier, ClassifierTraining, classi
 from energax.evaluation.classifier_test import classifier_test
 from energax.evaluation.coverage import Coverage, classified, mode_coverage
 from energax.evaluation.critics import CriticTraining
+from energax.evaluation.fidelity import inception_quality
 from energax.evaluation.frechet import frechet_distance
 from energax.evaluation.fssd import fssd_test
 from energax.evaluation.importance import (
@@ -90,6 +91,7 @@ __all__ = [
     "detections",
     "frechet_distance",
     "fssd_test",
+    "inception_quality",
     "kernel_distance",
     "kernel_stein_discrepancy",
     "ksd_test",
