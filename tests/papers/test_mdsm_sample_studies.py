@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from energax.data import digits
 from energax.evaluation import memorisation, mode_coverage, sample_quality
-from energax.papers import mdsm_memorisation, mdsm_mode_coverage, mdsm_samples
+from energax.papers import mdsm_memorisation, mdsm_mode_coverage, mdsm_samples, mdsm_table_1
 from energax.samplers import ParallelTempering, annealed_hmc, annealed_langevin
 
 from .studied import studied
@@ -64,8 +65,23 @@ def test_samples_are_placed_between_a_gaussian_and_the_data(key):
     assert "brings them farther" in mdsm_samples.verdict({"x": worse})
 
 
+def test_table_1_says_what_it_needs():
+    full, small = mdsm_table_1.SIZES["cpu"], mdsm_table_1.SIZES["smoke"]
+    lacking = mdsm_table_1.needs(full, None, "cpu")
+    assert lacking[0].startswith("an accelerator")
+    assert lacking[1] == "50,000 training images (0 are here)"
+    assert mdsm_table_1.needs(small, digits(), "cpu") == []
+    assert len(mdsm_table_1.needs(full, digits(), "gpu")) == 1
+    empty = ("not run here: needs x",) * 3
+    assert "The row of this run is empty: not run here: needs x." in mdsm_table_1.verdict(empty)
+    told = mdsm_table_1.verdict((8.0, "not run here: needs y", 7.5))
+    assert told.startswith("Inception score 8 (-0.31 against 8.31 printed); FID not run here: needs y; bits")
+    assert told.endswith("7.5 (+0.46 against 7.04 printed).")
+    assert "printed" not in mdsm_table_1.verdict((8.0, 30.0, 7.5), same_data=False)
+
+
 @pytest.mark.study
-@pytest.mark.parametrize("name", ["mdsm-memorisation", "mdsm-mode-coverage", "mdsm-samples"])
+@pytest.mark.parametrize("name", ["mdsm-memorisation", "mdsm-mode-coverage", "mdsm-samples", "mdsm-table-1"])
 def test_the_studies_of_samples(name, tmp_path):
     facts = studied(name, tmp_path)
     assert len(facts["rows"]) >= 2
