@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -83,6 +84,19 @@ def test_what_cannot_be_said_is_refused(energax, table_run):
     status, _, err = energax("evaluate", table_run, "--use")
     assert status != 0
     assert "--use must be given together with --select; got alone" in err
+
+
+def test_inception_is_asked_only_where_it_can_answer(energax, table_run, kept_run, monkeypatch):
+    status, _, err = energax("evaluate", table_run, "--samples", "--inception")
+    assert status != 0
+    assert "--inception must be left out: rows are no images" in err
+    status, _, err = energax("evaluate", kept_run, "--inception")
+    assert status != 0
+    assert "--inception must be given together with --samples" in err
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    status, _, err = energax("evaluate", kept_run, "--samples", "--inception")
+    assert status != 0
+    assert "torch-fidelity must be installed (pip install 'energax[fidelity]')" in err
 
 
 def test_rows_without_classes_are_judged_as_they_are(energax, table_run):

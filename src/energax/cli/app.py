@@ -702,6 +702,7 @@ def evaluate(
     schedule: Literal["adaptive", "linear", "sigmoid", "exponential"] = "adaptive",
     width: float = 1.0,
     n: Annotated[int, Parameter(name=("-n", "--number"))] = 1000,
+    inception: Annotated[bool, Parameter(show_default=False)] = False,
     use: Annotated[bool, Parameter(show_default=False)] = False,
     seed: Seed = 0,
 ) -> int:
@@ -770,6 +771,9 @@ def evaluate(
         Nats between the two ends that are near enough.
     n
         Samples that are drawn (of each checkpoint).
+    inception
+        With --samples: ask Inception, too, for the score, FID and KID that papers report (the extra
+        fidelity; it downloads its weights).
     use
         With --select: make the best checkpoint's the run's model.
     """
@@ -782,9 +786,10 @@ def evaluate(
     from energax.cli.evaluate.select import Selection
 
     check(not use or select is not None, "evaluate", "--use", "given together with --select", "alone")
+    check(samples or not inception, "evaluate", "--inception", "given together with --samples", "alone")
     every: dict[bool, list[Part]] = {True: [], False: []}  # those asked for, and the others
     every[log_likelihood].append(LogLikelihood(temperatures, chains, schedule, width))
-    every[samples].append(Samples(n))
+    every[samples].append(Samples(n, inception))
     every[coverage].append(ModeCoverage(n))
     if select is not None:
         every[True].append(Selection(n, use))

@@ -22,7 +22,7 @@ from energax.evaluation.frechet import ENOUGH
 from energax.evaluation.quality import Quality
 from energax.typing import ArrayLike
 
-__all__ = ["inception_quality"]
+__all__ = ["inception_quality", "require_fidelity"]
 
 FEATURES = 2048
 FEWEST = 100  # rows; torch-fidelity takes ten parts of them for the score
@@ -57,7 +57,7 @@ def inception_quality(
         If torch-fidelity is not installed or its weights cannot be had, or for what is no images.
     """
     owner = "inception_quality"
-    fidelity = _torch_fidelity()
+    fidelity = require_fidelity()
     first = check_array(owner, "x", x, at_least_rows=FEWEST)
     channels = first.ndim == 4 and first.shape[-1] in (1, 3)
     check(channels, owner, "x", "images of shape (n, height, width, 1 or 3)", f"shape {first.shape}")
@@ -99,7 +99,8 @@ def inception_quality(
     return qualities
 
 
-def _torch_fidelity() -> Any:
+def require_fidelity() -> Any:
+    """Return torch-fidelity, or say how to get it."""
     try:
         return importlib.import_module("torch_fidelity")
     except ImportError:

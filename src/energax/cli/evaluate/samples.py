@@ -8,11 +8,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from energax.checks import check_integer
+from energax.checks import check, check_integer
 from energax.cli.evaluate import HeldOut
 from energax.cli.evaluate.judged import Features, features_for, samples_of
 from energax.cli.use import Trained
-from energax.evaluation import Memorisation, SampleQuality, memorisation, sample_quality
+from energax.evaluation import (
+    Memorisation,
+    Quality,
+    SampleQuality,
+    inception_quality,
+    memorisation,
+    sample_quality,
+)
+from energax.evaluation.fidelity import require_fidelity
 from energax.report.figures.judged import judged
 from energax.report.findings import Finding, drawn
 from energax.typing import Key
@@ -26,20 +34,25 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples against held-out rows; the field is a flag of the command.
+    """Samples against held-out rows; the fields are flags of the command.
 
     Parameters
     ----------
     n
         How many are drawn.
+    inception
+        Whether to ask Inception, too, against training images as papers do.
     """
 
     n: int = 1000
+    inception: bool = False
 
     def find(self, trained: Trained, held_out: HeldOut, seed: int) -> Finding:
         """Return distances, tests and neighbours of samples, each beside training rows in their place."""
         check_integer(trained.command, "-n", self.n, at_least=FEWEST)
         dataset = trained.run.load_data()
+        if self.inception:
+            _check_inception(trained)
         features = features_for(trained, dataset)
         samples, rows = samples_of(trained, self.n, seed), held_out.rows[:MOST]
         keys = jax.random.split(jax.random.key(seed))
@@ -56,6 +69,8 @@ class Samples:
             *_tests(found),
             *_copies(copied),
         ]
+        published = _inception(trained, samples, dataset.train) if self.inception else {}
+        lines += [(name, f"{q.estimate:.4g}, of Inception; {q.status}") for name, q in published.items()]
         images = None
         if trained.image is not None:
             near = dataset.train[copied.neighbours[:SHOWN]].reshape(-1, *trained.event)
@@ -68,13 +83,32 @@ class Samples:
             f"{sheets}Distances to the nearest training row, of samples and of held-out rows: copies lie at "
             "the left end; what lies beyond the right end is counted in the last bar (MDSM figure C.1)."
         )
-        facts = {"measures": _facts(found), "training rows": _facts(seen), "memorisation": _memory(copied)}
+        facts = {
+            "measures": _facts(found),
+            "training rows": _facts(seen),
+            "memorisation": _memory(copied),
+            "inception": {name: q._asdict() for name, q in published.items()},
+        }
         return Finding("samples", "Samples", lines, picture, caption, facts)
 
 
 def _judged(features: Features, x: np.ndarray, rows: np.ndarray, key: Key) -> SampleQuality:
     told = None if features.classifier is None else features.classifier.probabilities(x)
     return sample_quality(features.of(x), features.of(rows), probabilities=told, of=features.name, key=key)
+
+
+def _check_inception(trained: Trained) -> None:
+    """Refuse before any sample is drawn."""
+    allowed = "left out: rows are no images, which Inception looks at"
+    check(trained.image is not None, trained.command, "--inception", allowed, f"{trained.kind} data")
+    require_fidelity()
+
+
+def _inception(trained: Trained, samples: np.ndarray, train: np.ndarray) -> dict[str, Quality]:
+    """Return Inception's numbers of images in the data's range."""
+    assert trained.image is not None
+    both = (rows.reshape(len(rows), *trained.image) for rows in (samples, train))
+    return inception_quality(*both, low=trained.low, high=trained.high)
 
 
 def _measures(found: SampleQuality, seen: SampleQuality) -> list[tuple[str, str]]:
