@@ -25,7 +25,7 @@ import scipy.stats
 from energax.checks import InputError
 from energax.data import load
 from energax.evaluation import Detection, detection, detections
-from energax.papers.models import TINY, Studied, trained
+from energax.papers.models import PERCEPTRON, TINY, Studied, trained
 from energax.papers.outcome import Outcome
 
 __all__ = ["run"]
@@ -47,7 +47,9 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size({"digits": (SHUFFLED, FLAT)}, 200, TINY),
     "cpu": Size(
-        {"fashion-mnist": ("mnist", "notmnist", FLAT), "mnist": ("fashion-mnist", "notmnist", FLAT)}, 2000, {}
+        {"fashion-mnist": ("mnist", "notmnist", FLAT), "mnist": ("fashion-mnist", "notmnist", FLAT)},
+        2000,
+        PERCEPTRON,
     ),
     "paper": Size({"cifar10": ("svhn", FLAT)}, 10_000, {}),
 }
