@@ -80,11 +80,21 @@ def test_the_verdict_names_what_cannot_be():
     )
     assert "not converged, 9.0 nats" in told
     assert "above the floors" in told
-    assert "the nearer is a log-density" in told
+    assert "it may be a log-density" in told
     told = likelihood.verdict(
         {"mnist": {"floors": floors, "densities": densities | {"energy": bits(-1.5) | {"log Z": log_z}}}}
     )
     assert "below the floor with noise σ₀: no such density" in told
+    assert "neither is near" in told
+    assert "it was none" not in told
+    # An upper end of chains from data that a lower end, which is one, contradicts.
+    longer = bits(-1.0) | {"log Z": {"lower": 9.5, "upper": 11.0, "converged": False}}
+    both = densities | {"short": bits(-1.1) | {"log Z": log_z}, "long": longer}
+    told = likelihood.verdict({"mnist": {"floors": floors, "densities": both}})
+    assert (
+        "the upper end of short, 9.0, is below the lower end of long, 9.5: started from data it was none"
+        in told
+    )
 
 
 @pytest.mark.study

@@ -78,7 +78,7 @@ STUDIES: dict[str, Study] = {
             name="mdsm-likelihood",
             title="Bits per dimension of MDSM's energies between two ends of log Z, beside what is possible",
             source="Li, Chen & Sommer (2019), §4, table 1 and appendix F",
-            cost="cpu: digits by their preset, MNIST by a perceptron, some minutes each; paper: MNIST by its preset",
+            cost="cpu: digits, and MNIST by a perceptron, some minutes each; paper: the preset of MNIST",
             module="mdsm_likelihood",
         ),
         Study(
