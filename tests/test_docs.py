@@ -66,13 +66,22 @@ def test_the_readmes_python_runs(monkeypatch):
     assert names["samples"].shape == (64, 64)
 
 
+def quickstart():
+    text = (ROOT / "docs" / "quickstart.md").read_text()
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
 def test_the_quickstarts_python_runs(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / "quickstart.md").read_text()
-    code = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
     names = {}
-    exec(compile(code, "quickstart.md", "exec"), names)
+    exec(compile(quickstart()[0], "quickstart.md", "exec"), names)
     assert names["samples"].shape == (100, 3)
+
+
+@pytest.mark.study  # half a minute of checkers that have tests of their own
+def test_the_quickstarts_checkers_pass(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    exec(compile("\n".join(quickstart()), "quickstart.md", "exec"), {})
 
 
 def test_links_between_documents_lead_somewhere():

@@ -50,6 +50,7 @@ def test_mean_field_knows_weak_couplings_and_the_fields():
     assert found["diagonal"] < 0.1
 
 
+@pytest.mark.study
 def test_the_study_of_couplings(tmp_path):
     facts = studied("mpf-ising", tmp_path)
     for name in (mpf_ising.FLOW, mpf_ising.PSEUDO):

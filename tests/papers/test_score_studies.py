@@ -113,6 +113,7 @@ def test_regions_hold_the_share_of_data_they_say_and_the_truth_has_no_error():
     assert biased["error_to_data"] == pytest.approx(1 - 1 / (1 + 9), abs=0.02)
 
 
+@pytest.mark.study
 def test_the_cost_study_counts_what_it_says(tmp_path):
     facts = studied("score-matching-cost", tmp_path)
     d, width = facts["dimensions"], facts["width"]

@@ -26,6 +26,7 @@ def test_rules_choose_by_the_validation_rows():
     assert chosen(path, "objective", 2.0)[0] == 0
 
 
+@pytest.mark.study
 def test_the_studies_of_how_a_critic_is_chosen(tmp_path):
     facts = studied("lsd-model-selection", tmp_path)
     far, near = (r["rules"] for r in facts["results"].values())

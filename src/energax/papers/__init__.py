@@ -345,7 +345,7 @@ STUDIES: dict[str, Study] = {
             name="mdsm-inpainting",
             title="Test images completed: errors beside linear guesses and neighbours, and the draws' spread",
             source="Li, Chen & Sommer (2019), §4, figure 3",
-            cost="cpu: 40 MNIST digits, three masks, four draws, minutes; paper: CelebA, a GPU",
+            cost="cpu: 100 digits of 8 × 8, three masks, four draws, minutes; paper: CelebA, a GPU",
             module="mdsm_inpainting",
         ),
         Study(

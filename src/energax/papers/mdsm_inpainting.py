@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from energax.papers.judge import Judge, pixels
-from energax.papers.models import PERCEPTRON, TINY, Studied, trained
+from energax.papers.models import TINY, Studied, trained
 from energax.papers.outcome import Outcome
 from energax.tasks import inpaint, named_mask
 
@@ -45,7 +45,7 @@ class Size(NamedTuple):
 
 SIZES = {
     "smoke": Size("digits", 30, 2, ("left",), TINY),
-    "cpu": Size("mnist", 40, 4, MASKS, PERCEPTRON),
+    "cpu": Size("digits", 100, 4, MASKS, {}),
     "paper": Size("celeba", 1000, 10, MASKS, {}, "celeba-res18"),
 }
 
