@@ -742,7 +742,7 @@ def evaluate(
     For example:
 
         energax evaluate runs/table
-        energax evaluate runs/table new_rows.csv --log-likelihood --temperatures 5000
+        energax evaluate runs/table new.csv --log-likelihood --temperatures 5000
         energax evaluate runs/digits --samples --coverage
         energax evaluate runs/digits --select fid --use
         energax evaluate runs/fashion --outliers mnist notmnist
