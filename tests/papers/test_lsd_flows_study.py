@@ -21,10 +21,10 @@ def test_the_trace_is_the_scores():
 def test_the_verdict_counts_ranks():
     table = np.array([[10, -5, 0.9, 0.1, -3], [20, -4, 0.5, 0.1, -6], [30, -3, 0.6, 0.1, -5.0]])
     assert study.rank_correlation(table[:, 1], -table[:, 1]) == pytest.approx(-1)
-    text = study.verdict(
-        {"LSD": study.rank_correlation(table[:, 1], table[:, 2]), "score matching": -0.5}, table
-    )
+    ranks = {"LSD": study.rank_correlation(table[:, 1], table[:, 2]), "score matching": -0.5}
+    text = study.verdict({study.EDGES: ranks}, {study.EDGES: table})
     assert "LSD -0.50" in text
+    assert "above twice its error at 3" in text
     assert "log-likelihood that of step 30, LSD that of step 20" in text
 
 

@@ -31,7 +31,15 @@ from energax.checks import check, check_array, check_choice, check_integer, chec
 from energax.derivatives import energy_and_score
 from energax.typing import Array, ArrayLike, Float, Key, Model
 
-__all__ = ["OUTLIER_SCORES", "Detection", "Detections", "detection", "detections", "outlier_scores"]
+__all__ = [
+    "OUTLIER_SCORES",
+    "Detection",
+    "Detections",
+    "detection",
+    "detections",
+    "outlier_scores",
+    "rank_correlation",
+]
 
 OUTLIER_SCORES = ("energy", "denoising", "score-norm", "typicality")
 CHUNK = 1024
@@ -192,6 +200,11 @@ def detections(
         scores[score] = {name: outlier_scores(energy, x, score, **how) for name, x in rows.items()}
         found[score] = {name: detection(scores[score][name], scores[score]["inliers"]) for name in others}
     return Detections(scores, found)
+
+
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
+    """Return Spearman's rank correlation of two numbers of each row."""
+    return float(np.corrcoef(scipy.stats.rankdata(a), scipy.stats.rankdata(b))[0, 1])
 
 
 def _rows(

@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import scipy.stats
 
 from energax.checks import InputError
 from energax.data import load
 from energax.evaluation import Detection, detection, detections
+from energax.evaluation.outliers import rank_correlation
 from energax.papers.models import PERCEPTRON, TINY, Studied, trained
 from energax.papers.outcome import Outcome
 
@@ -102,7 +102,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
         found[own] = judged.found | {
             CONTRAST: {name: detection(contrast(x), contrast(inliers)) for name, x in rows.items()}
         }
-        ranks[own] = rank(judged.scores["denoising"]["inliers"], contrast(inliers))
+        ranks[own] = rank_correlation(judged.scores["denoising"]["inliers"], contrast(inliers))
         energies[own] = judged.scores["energy"]
         progress(
             f"{own}: energy { ({name: round(d.auroc, 3) for name, d in judged.found['energy'].items()}) }"
@@ -126,11 +126,6 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             "missing": missing,
         },
     )
-
-
-def rank(a: np.ndarray, b: np.ndarray) -> float:
-    """Return Spearman's rank correlation."""
-    return float(np.corrcoef(scipy.stats.rankdata(a), scipy.stats.rankdata(b))[0, 1])
 
 
 def verdict(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from scipy import stats
 
 from energax.checks import check
 from energax.cli.evaluate import HeldOut
@@ -16,6 +15,7 @@ from energax.cli.use import Trained
 from energax.data import load
 from energax.data.load import NAMES
 from energax.evaluation import Detection, detections
+from energax.evaluation.outliers import rank_correlation
 from energax.report.figures.outliers import outliers
 from energax.report.findings import Finding, drawn
 
@@ -60,8 +60,8 @@ class Outliers:
             lines += [(f"{name}: {score}", _words(of[name])) for score, of in found.found.items()]
         if "denoising" in found.scores:
             spread = inliers.reshape(len(inliers), -1).var(1)
-            rank = np.corrcoef(stats.rankdata(spread), stats.rankdata(found.scores["denoising"]["inliers"]))
-            text = f"{rank[0, 1]:+.2f}, rank correlation over held-out rows; near 1 the error is contrast"
+            rank = rank_correlation(spread, found.scores["denoising"]["inliers"])
+            text = f"{rank:+.2f}, rank correlation over held-out rows; near 1 the error is contrast"
             lines.append(("denoising error and a row's variance", text))
         energies = {"held out" if k == "inliers" else k: v for k, v in found.scores["energy"].items()}
         facts = {score: {name: d._asdict() for name, d in of.items()} for score, of in found.found.items()}
