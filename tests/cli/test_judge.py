@@ -106,6 +106,15 @@ def test_runs_are_ranked_by_how_near_they_are(energax, here, table_run, table_fi
     assert float(lines[0][1]) < float(lines[1][1])
     np.testing.assert_allclose(float(lines[1][1]) - float(lines[0][1]), float(lines[1][3]), rtol=1e-2)
     assert "On 20 of 200, 3 numbers each; less is better" in out
+    # No rows named: those that the runs' one data set kept back, which are too few here.
+    status, _, err = energax("compare", worse, table_run)
+    assert status == 2
+    assert "each part of the split (0.8, 0.1, 0.1) holds at least 10; got 20, of which 2" in err
+    facts = worse / "run.json"
+    facts.write_text(re.sub(r'"sha256": "\w+"', '"sha256": "0"', facts.read_text()))
+    status, _, err = energax("compare", table_run, worse)
+    assert status == 2
+    assert f"trained on one data set, that of {table_run}" in err
     for words, said in [
         ((table_run,), "RUNS must be two or more run folders; got 1"),
         ((table_run, table_run), "RUNS must be different run folders"),

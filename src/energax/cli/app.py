@@ -665,13 +665,14 @@ def compare(
 
     For example:
 
+        energax compare runs/multiscale runs/nce
         energax compare held_out.csv runs/multiscale runs/nce
         energax compare held_out.npy runs/a runs/b runs/c --steps 300
 
     Parameters
     ----------
     file
-        Rows that no run was trained on.
+        Rows that no run was trained on; left out, the held-out rows of the runs' one data set.
     runs
         Run folders of energies over real numbers.
     steps

@@ -15,6 +15,7 @@ import numpy as np
 from energax import evaluation
 from energax.checks import InputError, check, check_integer, check_number
 from energax.cli.device import prepare
+from energax.cli.run_folder import RunFolder
 from energax.cli.show import print_table
 from energax.cli.use import Trained
 from energax.data import read_table
@@ -71,7 +72,8 @@ def judge(
         return _told(evaluation.mmd_test(x, read_table(reference).rows, **settings), x)
     model = None
     if run is not None:
-        model, x = _of_run("test", run, file)
+        model, trained = _of_run("test", run)
+        x = trained.read(file)[0]
     elif log_density is not None:
         model = evaluation.LogDensity(_function(log_density, _event_shape(x)))
     law: dict[str, Any] = {
@@ -118,6 +120,8 @@ def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
 
 def compare(file: str, runs: list[Path], *, steps: int, penalty: float, seed: int) -> int:
     """Print the runs in the order of their discrepancy; see the help of `energax compare`."""
+    if (Path(file) / "config.json").is_file():  # no rows named: those that the runs' data kept back
+        runs, file = [Path(file), *runs], ""
     check_integer("compare", "--seed", seed, at_least=0)
     check(len(runs) > 1, "compare", "RUNS", "two or more run folders", f"{len(runs)}")
     check_integer("compare", "--steps", steps, at_least=1)
@@ -128,7 +132,8 @@ def compare(file: str, runs: list[Path], *, steps: int, penalty: float, seed: in
     prepare("auto")
     models = {}
     for name, run in zip(names, runs, strict=True):
-        models[name], x = _of_run("compare", run, file)
+        models[name], trained = _of_run("compare", run)
+        x = trained.read(file)[0] if file else _held_out(runs[0], run)
     ranked = evaluation.compare(models, x, training=training, key=jax.random.key(seed))
     heading = ("run", "discrepancy", "standard error", "above the best", "standard error", "status")
     rows: list[tuple[str, ...]] = []
@@ -168,8 +173,16 @@ def _bandwidth(spelled: str) -> str | float:
         raise InputError(f"test: --bandwidth must be {allowed}; got {spelled!r}.") from None
 
 
-def _of_run(command: str, run: Path, file: str) -> tuple[Any, np.ndarray]:
-    """Return the energy of a run in the data's own units, and the rows as its events."""
+def _held_out(first: Path, run: Path) -> np.ndarray:
+    """Return the rows that a run's data kept back, which must be those of the first."""
+    these, those = (RunFolder.open(path, "compare").facts["data"] for path in (run, first))
+    allowed = f"trained on one data set, that of {first} ({those['name']}), or rows named before them"
+    check(these["sha256"] == those["sha256"], "compare", "RUNS", allowed, f"{run} on {these['name']}")
+    return RunFolder.open(run, "compare").load_data().test
+
+
+def _of_run(command: str, run: Path) -> tuple[Any, Trained]:
+    """Return the energy of a run in the data's own units, and the run."""
     owner, flag = (command, "--run") if command == "test" else (command, "RUNS")
     trained = Trained(run, command)
     config = trained.config
@@ -180,7 +193,7 @@ def _of_run(command: str, run: Path, file: str) -> tuple[Any, np.ndarray]:
     check(not edged, owner, flag, allowed, f"one of the objective {config.objective}")
     energy = trained.way.energy(trained.energy)
     check(energy is not None, owner, flag, "a run of an energy", "a vector field")
-    return InDataUnits(energy, trained.pipeline), trained.read(file)[0]
+    return InDataUnits(energy, trained.pipeline), trained
 
 
 def _function(spelled: str, event_shape: tuple[int, ...]) -> Any:
