@@ -67,7 +67,8 @@ def test_the_energy_of_a_run_is_taken_in_the_units_of_the_table(energax, here, t
 
     status, out, err = energax("test", table_file, "--run", table_run)
     assert status == 0, err
-    energy, rows = _of_run("test", table_run, str(table_file))
+    energy, trained = _of_run("test", table_run)
+    rows = trained.read(str(table_file))[0]
     # The score by finite differences of what `energax score` says of the rows.
     status, said, _ = energax("score", table_run, table_file)
     np.testing.assert_allclose(float(said.split()[0]), energy(rows[0]), rtol=1e-3, atol=1e-3)
