@@ -291,7 +291,7 @@ def _right(restored, clean):
             np.ones((1, 2, 2)),
             0.1,
             {"method": "cut"},
-            r"restore: method must be 'gibbs' or 'icm' where a coupling is negative.*; got .*of -0.3\.",
+            r"restore_flips: method must be 'gibbs' or 'icm' where a coupling is negative.*; got .*of -0.3\.",
         ),
     ],
 )

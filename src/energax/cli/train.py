@@ -8,6 +8,7 @@ import logging
 import platform
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,11 +179,12 @@ def _keep_orbax_quiet() -> None:
     """Leave a failed checkpoint to our one sentence.
 
     Orbax's threads also log its traceback; TensorStore's, still at work when Orbax has given
-    up, report that nobody waits for them any more; and asyncio logs each further failed write
-    whenever its future happens to be collected.
+    up, report that nobody waits for them any more; asyncio logs each further failed write
+    whenever its future happens to be collected; and Python that what had not begun was never awaited.
     """
     for name in ("absl", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
