@@ -8,8 +8,8 @@ from pathlib import Path
 # optimisation compiles them in about half the time, and the truth must not hang on the level.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
-# As many processes as cores: a pool of threads for each core in each of them is threads that wait for
-# one another. With one thread each, two processes were done in 43 s instead of 61.
+# Processes are as many as cores: with a pool of threads for every core in each, threads wait for one
+# another, and two processes take half as long again as with one thread each.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("NPROC", "1")
 

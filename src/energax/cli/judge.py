@@ -133,7 +133,7 @@ def compare(file: str, runs: list[Path], *, steps: int, penalty: float, seed: in
     models = {}
     for name, run in zip(names, runs, strict=True):
         models[name], trained = _of_run("compare", run)
-        x = trained.read(file)[0] if file else _held_out(runs[0], run)
+        x = trained.read(file)[0] if file else _held_out(runs[0], trained.run)
     ranked = evaluation.compare(models, x, training=training, key=jax.random.key(seed))
     heading = ("run", "discrepancy", "standard error", "above the best", "standard error", "status")
     rows: list[tuple[str, ...]] = []
@@ -173,12 +173,12 @@ def _bandwidth(spelled: str) -> str | float:
         raise InputError(f"test: --bandwidth must be {allowed}; got {spelled!r}.") from None
 
 
-def _held_out(first: Path, run: Path) -> np.ndarray:
+def _held_out(first: Path, run: RunFolder) -> np.ndarray:
     """Return the rows that a run's data kept back, which must be those of the first."""
-    these, those = (RunFolder.open(path, "compare").facts["data"] for path in (run, first))
+    these, those = run.facts["data"], RunFolder.open(first, "compare").facts["data"]
     allowed = f"trained on one data set, that of {first} ({those['name']}), or rows named before them"
-    check(these["sha256"] == those["sha256"], "compare", "RUNS", allowed, f"{run} on {these['name']}")
-    return RunFolder.open(run, "compare").load_data().test
+    check(these["sha256"] == those["sha256"], "compare", "RUNS", allowed, f"{run.path} on {these['name']}")
+    return run.load_data().test
 
 
 def _of_run(command: str, run: Path) -> tuple[Any, Trained]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import equinox as eqx
@@ -67,30 +68,32 @@ def restore(
         check(fits, command, Path(file).name, f"of shape {shape}", f"shape {rows.shape}")
         y = rows.reshape(-1, *seen)
     the_way = trained.way
-    found = []
-    with sampling(draws * the_way.horizon, "restoring") as progress:
-        for draw in range(draws):
-            z = tasks.restore(
-                energy,
-                y,
-                InDataUnits(look, trained.pipeline),
-                noise=noise,
-                key=jax.random.fold_in(jax.random.key(seed), draw),
-                sigma_0=the_way.sigma_0 or 0.0,
-                noise_max=the_way.start,
-                sampler=the_way.sampler,
-                center=trained.center,
-                final_jump=the_way.sigma_0 is not None,
-                progress=lambda done, total, before=draw: progress(before * total + done, draws * total),
-            )
-            found.append(np.where(trained.stayed(z).reshape(-1, *[1] * (z.ndim - 1)), z, np.nan))
-    restored = np.mean([trained.to_data(z) for z in found], axis=0)
+    with sampling(the_way.horizon, "restoring") as progress:
+        z = tasks.restore(
+            energy,
+            np.concatenate([y] * draws),
+            InDataUnits(look, trained.pipeline),
+            noise=noise,
+            key=jax.random.fold_in(jax.random.key(seed), 0),
+            sigma_0=the_way.sigma_0 or 0.0,
+            noise_max=the_way.start,
+            sampler=the_way.sampler,
+            center=trained.center,
+            final_jump=the_way.sigma_0 is not None,
+            progress=progress,
+        )
+    drawn = trained.to_data(z)
+    drawn[~trained.stayed(z)] = np.nan
+    restored = drawn.reshape(draws, len(y), *drawn.shape[1:]).mean(axis=0)
     save_array(target, restored)
     what = "draws" if draws == 1 else f"means of {draws} draws"
     print(f"{len(y)} rows in {target}: {what} of what gives such observations")
     lost = np.flatnonzero(~np.isfinite(restored).reshape(len(y), -1).all(axis=1))
     if len(lost):
-        print(f"note: the chains of rows {', '.join(map(str, lost))} left all bounds, and are NaN")
+        print(
+            f"note: the chains of rows {', '.join(map(str, lost))} left all bounds, and are NaN",
+            file=sys.stderr,
+        )
     if truth is not None:
         save_array(target.with_name(f"{target.stem}-observed.npy"), y)
         _tell(truth, restored, y, seen == trained.event)

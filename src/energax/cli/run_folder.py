@@ -65,6 +65,7 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
+        self._data: Dataset | None = None
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
         self.model = path / "model.safetensors"
@@ -155,6 +156,8 @@ class RunFolder:
         InputError
             If they are gone, or their training rows are no longer the same.
         """
+        if self._data is not None:
+            return self._data
         from energax.data import load
 
         config, known = self.config, self.facts["data"]
@@ -162,6 +165,7 @@ class RunFolder:
         same = fingerprint(dataset.train) == known["sha256"]
         allowed = f"the {known['rows']} rows that {self.path} began with (their SHA-256 is in run.json)"
         check(same, "train", "the data", allowed, f"other rows from {config.data}")
+        self._data = dataset
         return dataset
 
     @property

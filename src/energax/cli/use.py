@@ -30,7 +30,7 @@ from energax.files import write_whole
 from energax.progress import ProgressBar
 from energax.samplers import Observer, Run, observers
 from energax.tasks import Way, way
-from energax.tasks.rows import map_rows
+from energax.tasks.rows import map_rows, to_data, to_model
 from energax.training.log import read_metrics
 
 __all__ = [
@@ -57,16 +57,6 @@ NOT_OF = {
     "probability-flow": {"hold", "anneal", "cool", "noise_max", "epsilon", "corrector_steps", "snr"},
 }
 MISSING = 128  # the grey of what an inpainted image did not know
-
-
-@eqx.filter_jit
-def _forward(pipeline: Any, x: jax.Array) -> jax.Array:
-    return jax.vmap(pipeline.forward)(x)
-
-
-@eqx.filter_jit
-def _inverse(pipeline: Any, z: jax.Array) -> jax.Array:
-    return jax.vmap(pipeline.inverse)(z)
 
 
 @eqx.filter_jit
@@ -144,11 +134,11 @@ class Trained:
 
     def to_model(self, x: np.ndarray) -> np.ndarray:
         """Return rows in the units the model sees."""
-        return map_rows(lambda chunk: _forward(self.pipeline, chunk), x)
+        return to_model(self.pipeline, x)
 
     def to_data(self, z: np.ndarray) -> np.ndarray:
         """Return rows in the data's own units."""
-        return map_rows(lambda chunk: _inverse(self.pipeline, chunk), z)
+        return to_data(self.pipeline, z)
 
     def pixels(self, x: np.ndarray) -> np.ndarray:
         """Return images in the data's units as bytes."""

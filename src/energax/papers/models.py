@@ -27,7 +27,7 @@ from energax.objectives import MultiscaleDenoisingScoreMatching
 from energax.presets import preset
 from energax.samplers import Observer, Run
 from energax.tasks import Way, anneal, way
-from energax.tasks.rows import map_rows
+from energax.tasks.rows import to_data, to_model
 from energax.training import fit, modelfile
 from energax.typing import Key, Model
 
@@ -76,11 +76,11 @@ class Studied:
 
     def to_model(self, x: np.ndarray) -> np.ndarray:
         """Return rows of the data in the units the model sees."""
-        return map_rows(lambda chunk: _forward(self.pipeline, chunk), x)
+        return to_model(self.pipeline, x)
 
     def to_data(self, z: np.ndarray) -> np.ndarray:
         """Return rows of model units in the data's own."""
-        return map_rows(lambda chunk: _inverse(self.pipeline, chunk), z)
+        return to_data(self.pipeline, z)
 
     def anneal(
         self,
@@ -165,13 +165,3 @@ def _fingerprint(config: RunConfig, dataset: Dataset) -> str:
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(dataset.train).tobytes())
     return digest.hexdigest()
-
-
-@eqx.filter_jit
-def _forward(pipeline: Pipeline, x: jax.Array) -> jax.Array:
-    return jax.vmap(pipeline.forward)(x)
-
-
-@eqx.filter_jit
-def _inverse(pipeline: Pipeline, z: jax.Array) -> jax.Array:
-    return jax.vmap(pipeline.inverse)(z)

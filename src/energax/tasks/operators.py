@@ -174,5 +174,9 @@ def _gaussian(side: int, sigma: float) -> np.ndarray:
 def dense(operator: Callable[[Event], Array], x: Event) -> np.ndarray:
     """Return the matrix of an operator (its Jacobian at x, which is the same everywhere if it is linear)."""
     basis = jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape)
-    columns = jax.jit(jax.vmap(lambda v: jax.jvp(operator, (x,), (v,))[1].reshape(-1)))(basis)
-    return np.asarray(columns, np.float64).T
+    return np.asarray(_columns(operator, x, basis), np.float64).T
+
+
+@eqx.filter_jit
+def _columns(operator: Callable[[Event], Array], x: Event, basis: Array) -> Array:
+    return jax.vmap(lambda v: jax.jvp(operator, (x,), (v,))[1].reshape(-1))(basis)

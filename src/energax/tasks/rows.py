@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 
-from energax.typing import Events
+from energax.data import Pipeline
+from energax.typing import Array, Events
 
-__all__ = ["CHUNK", "map_rows"]
+__all__ = ["CHUNK", "map_rows", "to_data", "to_model"]
 
 CHUNK = 256
 
@@ -37,3 +39,23 @@ def map_rows(function: Callable[[Any], Any], rows: Any, size: int = CHUNK) -> Ev
         value = function(padded)
         results.append(jax.tree.map(lambda a, k=count: np.asarray(a)[:k], value))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+
+
+def to_model(pipeline: Pipeline, x: np.ndarray) -> np.ndarray:
+    """Return rows of the data, shape (n, *event), in the units that a model behind the pipeline sees."""
+    return map_rows(lambda chunk: _forward(pipeline, chunk), x)
+
+
+def to_data(pipeline: Pipeline, z: np.ndarray) -> np.ndarray:
+    """Return rows of a model's units in the data's own."""
+    return map_rows(lambda chunk: _inverse(pipeline, chunk), z)
+
+
+@eqx.filter_jit
+def _forward(pipeline: Pipeline, x: Array) -> Array:
+    return jax.vmap(pipeline.forward)(x)
+
+
+@eqx.filter_jit
+def _inverse(pipeline: Pipeline, z: Array) -> Array:
+    return jax.vmap(pipeline.inverse)(z)
