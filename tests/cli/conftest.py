@@ -80,6 +80,13 @@ def program(cache):
     return run
 
 
+def shared(folder):
+    """Lend a folder that many tests read: one that wrote in it would decide what the next ones see."""
+    before = set(folder.rglob("*"))
+    yield folder
+    assert set(folder.rglob("*")) == before, "a test wrote in a run that others share"
+
+
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory, program):
     """A finished run on the bundled digits, with checkpoints of steps 0, 10 and 20."""
@@ -97,7 +104,7 @@ def digits_run(tmp_path_factory, program):
     ]
     done = program(*words)
     assert done.returncode == 0, done.stderr
-    return folder
+    yield from shared(folder)
 
 
 @pytest.fixture(scope="session")
@@ -114,4 +121,4 @@ def table_run(tmp_path_factory, cache, table_file):
     """A finished run on the table."""
     folder = tmp_path_factory.mktemp("tables") / "run"
     assert main(["train", str(table_file), "--out", str(folder), "--steps", "20", *TINY]) == 0
-    return folder
+    yield from shared(folder)

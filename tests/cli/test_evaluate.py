@@ -1,6 +1,7 @@
 """`energax evaluate RUN --log-likelihood`: the held-out rows' mean log-density, and what it is worth."""
 
 import re
+import shutil
 
 import numpy as np
 
@@ -25,9 +26,10 @@ def test_a_model_that_knows_its_log_z_is_evaluated_exactly(energax, table_file, 
     assert abs(error / (rows.std() / np.sqrt(len(rows))) - 1) < 0.1
 
 
-def test_images_are_put_between_two_ends_with_a_verdict_in_both_conventions(energax, digits_run):
+def test_images_are_put_between_two_ends_with_a_verdict_in_both_conventions(energax, digits_run, here):
+    run = shutil.copytree(digits_run, here / "run")
     few = ["--log-likelihood", "--temperatures", "60", "--chains", "16"]
-    status, out, err = energax("evaluate", digits_run, *few, "--width", "0.0001")
+    status, out, err = energax("evaluate", run, *few, "--width", "0.0001")
     assert status == 0, err
     assert "held out" in out
     low, high, estimate, _ = numbers(out, "log Z")
@@ -45,7 +47,7 @@ def test_images_are_put_between_two_ends_with_a_verdict_in_both_conventions(ener
     assert abs(counts - unit - np.log2(17)) < 1e-3
     assert abs(unit + mean / (64 * np.log(2)) + np.log2(17 / 16)) < 1e-3
     assert numbers(out, "log of mean density")[0] > mean
-    assert (digits_run / "evaluation" / "log-likelihood.png").exists()
+    assert (run / "evaluation" / "log-likelihood.png").exists()
 
 
 def test_a_noise_conditional_model_is_asked_by_its_flow(energax, table_file, here):
@@ -68,15 +70,16 @@ def test_what_cannot_be_evaluated_is_refused(energax, table_run, table_file, her
 
 
 def test_other_data_are_told_from_held_out_rows(energax, table_run, table_file, here):
+    run = shutil.copytree(table_run, here / "run")
     rows = np.loadtxt(table_file, delimiter=",", skiprows=1)
     np.save("far.npy", rows + 8 * rows.std(0))
-    status, out, err = energax("evaluate", table_run, "--outliers", "far.npy")
+    status, out, err = energax("evaluate", run, "--outliers", "far.npy")
     assert status == 0, err
     for score in ("energy", "denoising", "score-norm", "typicality"):
         assert f"training: {score}" in out
     assert numbers(out, "far.npy: typicality")[0] > 0.9
     assert "rank correlation over held-out rows" in out
-    assert (table_run / "evaluation" / "outliers-dark.png").exists()
-    status, _, err = energax("evaluate", table_run, "--outliers", "nothing")
+    assert (run / "evaluation" / "outliers-dark.png").exists()
+    status, _, err = energax("evaluate", run, "--outliers", "nothing")
     assert status == 2
     assert "--outliers must be a file, or one of digits" in err

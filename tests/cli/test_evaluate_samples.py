@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -99,8 +100,9 @@ def test_inception_is_asked_only_where_it_can_answer(energax, table_run, kept_ru
     assert "torch-fidelity must be installed (pip install 'energax[fidelity]')" in err
 
 
-def test_rows_without_classes_are_judged_as_they_are(energax, table_run):
-    status, out, err = energax("evaluate", table_run, "--samples", "-n", "60")
+def test_rows_without_classes_are_judged_as_they_are(energax, table_run, here):
+    run = shutil.copytree(table_run, here / "run")
+    status, out, err = energax("evaluate", run, "--samples", "-n", "60")
     assert status == 0, err
     assert "rows in the model's units" in out
     assert "class score" not in out
