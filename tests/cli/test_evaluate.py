@@ -3,7 +3,10 @@
 import re
 import shutil
 
+import jax
 import numpy as np
+
+from energax.training.modelfile import load
 
 from .conftest import TINY
 
@@ -59,6 +62,26 @@ def test_a_noise_conditional_model_is_asked_by_its_flow(energax, table_file, her
     assert "by the probability flow" in out
     rows = np.loadtxt("found.csv", delimiter=",", skiprows=1)[:, 0]
     assert abs(numbers(out, "mean log-density")[0] - rows.mean()) < 1e-3
+
+
+def test_on_a_box_log_z_is_that_of_the_box(energax, here):
+    np.save("rows.npy", np.random.default_rng(0).beta(2, 3, size=(200, 2)).astype(np.float32))
+    words = ["--objective", "box", "--preprocess=", "--steps", "50", "--out", "run", *TINY]
+    status, _, err = energax("train", "rows.npy", *words)
+    assert status == 0, err
+    status, out, err = energax("evaluate", "run", "--log-likelihood", "--temperatures", "100")
+    assert status == 0, err
+    energy = load("run/model.safetensors").model
+    places = (np.arange(200) + 0.5) / 200
+    x = np.stack(np.meshgrid(places, places), -1).reshape(-1, 2).astype(np.float32)
+    exact = np.log(np.mean(np.exp(-np.asarray(jax.vmap(energy)(x), np.float64))))
+    low, high, *_ = numbers(out, "log Z")
+    assert low < exact < high
+    assert high - low < 0.3
+    np.save("far.npy", np.full((5, 2), 1.1, np.float32))
+    status, _, err = energax("evaluate", "run", "far.npy", "--log-likelihood")
+    assert status == 2
+    assert "rows must be within the box that the run was trained for; got 5 of 5" in err
 
 
 def test_what_cannot_be_evaluated_is_refused(energax, table_run, table_file, here):

@@ -111,6 +111,7 @@ CASES = {
     ),
     "flow": (lambda: SKEWED, Flow.coupling(2, layers=2, width=8, kind="affine", key=jax.random.key(4)), {}),
     "ica": (lambda: LinearICA(0.5 * np.eye(4) + 0.2, "logistic"), "data", {"transition": MALA(0.1)}),
+    "langevin": (lambda: SKEWED, WIDE, {"transition": Langevin(0.1), "moves": 2, "temperatures": 300}),
     "rbm": (lambda: rbm(10, 5), None, {}),
     "bits": (lambda: rbm(4, 6), IndependentBernoulli(np.full(4, 0.5)), {"transition": BitGibbs()}),
     "dbm": (lambda: DeepBoltzmannMachine((6,), (5, 4), scale=0.7, key=jax.random.key(2)), None, {}),
@@ -199,6 +200,39 @@ def test_a_leapfrog_without_its_last_half_kick_is_found_out(key):
     exact = float(SKEWED.log_normalizer())
     with pytest.raises(StatisticalError):
         assert_mean(np.exp(forward.log_base + forward.log_weights - exact), 1.0)
+
+
+class Unpaid(Langevin):
+    """A mutant: steps that owe nothing for leaving no law invariant."""
+
+    def log_ratio(self, model, start, end, i):
+        return jnp.zeros(())
+
+
+def test_langevin_steps_of_any_size_are_paid_for(key):
+    exact, chains = float(SKEWED.log_normalizer()), 20_000
+    plan_key, forward_key, draw_key, reverse_key = jax.random.split(key, 4)
+    plan = plan_annealing(SKEWED, WIDE, transition=Langevin(0.3), moves=2, temperatures=5, key=plan_key)
+    # Steps that MALA would refuse one in twelve of: what they leave invariant is far from the path's laws.
+    plan = plan._replace(factors=np.ones(5, np.float32))
+    ends = SKEWED.sample(draw_key, chains)
+    found = {}
+    for kind in (Langevin, Unpaid):
+        large = plan._replace(transition=kind(1.5))
+        forward = annealed_importance_sampling(large, chains, key=forward_key)
+        reverse = reverse_annealed_importance_sampling(large, ends, key=reverse_key)
+        w, u = (a.log_base + a.log_weights - exact for a in (forward, reverse))
+        between = bennett_acceptance_ratio(w, u)
+        found[kind] = np.exp(w), np.exp(-u), between.estimate / between.standard_error
+    *paid, gap = found[Langevin]
+    for name, w in zip(("e^w", "e^-u"), paid, strict=True):
+        assert_mean(w, 1.0, name)
+    assert abs(gap) < SIGMAS
+    *unpaid, gap = found[Unpaid]
+    for w in unpaid:
+        with pytest.raises(StatisticalError):
+            assert_mean(w, 1.0)
+    assert abs(gap) > SIGMAS
 
 
 def test_the_estimates_interval_covers(key):
@@ -297,21 +331,21 @@ def test_a_sweep_backwards_is_a_sweep_with_time_reversed(model, key):
     assert distance(model.sweep, model.sweep) > 12
 
 
-def test_one_program_for_any_number_of_temperatures_and_the_host_agrees(key, monkeypatch):
-    seen = []
+def test_one_program_for_any_number_of_temperatures_and_the_host_agrees(seed, key, monkeypatch):
+    seen, chains = [], 17 + seed  # a program of this seed's own
     inner = importance._all
     monkeypatch.setattr(importance, "_all", lambda *a: seen.append(0) or inner(*a))
     few = plan_annealing(SKEWED, WIDE, transition=MALA(0.2), temperatures=5, key=key)
-    first = annealed_importance_sampling(few, 17, key=key)
+    first = annealed_importance_sampling(few, chains, key=key)
     traced = len(seen)
     assert traced > 0
     many = few._replace(betas=np.linspace(0, 1, 301, dtype=np.float32), factors=np.ones(300, np.float32))
-    annealed_importance_sampling(many, 17, key=key)
-    back = reverse_annealed_importance_sampling(few, SKEWED.sample(key, 17), key=key)
+    annealed_importance_sampling(many, chains, key=key)
+    back = reverse_annealed_importance_sampling(few, SKEWED.sample(key, chains), key=key)
     assert len(seen) == traced
     monkeypatch.setattr(importance, "compiles_loop", lambda *a: False)
-    again = annealed_importance_sampling(few, 17, key=key)
-    back_again = reverse_annealed_importance_sampling(few, SKEWED.sample(key, 17), key=key)
+    again = annealed_importance_sampling(few, chains, key=key)
+    back_again = reverse_annealed_importance_sampling(few, SKEWED.sample(key, chains), key=key)
     np.testing.assert_allclose(again.log_weights, first.log_weights, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(back_again.log_weights, back.log_weights, rtol=1e-4, atol=1e-4)
 
@@ -340,7 +374,11 @@ def test_a_base_is_fitted_to_the_data(key):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"transition": Langevin(0.1)}, "leaves each law of the path invariant"),
+        (
+            {"transition": ex.samplers.ReflectedLangevin(Langevin(0.1), 0.0, 1.0)},
+            "leaves each law of the path invariant",
+        ),
+        ({"transition": Langevin(0.1, temperature=2.0)}, "at temperature 1"),
         ({"transition": BitGibbs()}, "BitGibbs for a base of bits"),
         ({"transition": ex.samplers.BlockGibbs()}, "for Gibbs sampling"),
         ({"base": None}, "base or data must be given"),

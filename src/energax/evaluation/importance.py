@@ -3,9 +3,13 @@ r"""Annealed importance sampling, forward from the base and backward from the mo
     forward    x_0 ~ base;     t = 1 … T:   log w −= δ_t(x_{t−1}),   x_t ~ K_t(x_{t−1} → ·)
     reverse    x_T ~ model;    t = T … 1:   x_{t−1} ~ K̃_t(x_t → ·),   log u −= δ_t(x_{t−1})
 
+δ_t = F_{β_t} − F_{β_{t−1}}. K_t leaves exp(−F_{β_t}) invariant and K̃_t is its reversal in time. A kernel with
+a density q_t that leaves nothing invariant, as Langevin's step of any size, adds to both what it owes,
 
-δ_t = F_{β_t} − F_{β_{t−1}}. K_t leaves exp(−F_{β_t}) invariant and K̃_t is its reversal in time. Then, however
-short the chains,
+    log r_t(x → x′) = log [e^{−F(x′)} q_t(x′ → x)] − log [e^{−F(x)} q_t(x → x′)],
+    x = x_{t−1},   x′ = x_t,   F = F_{β_t},
+
+and is its own reversal. Then, however short the chains,
 
     E[e^w] = Z/Z_0,    E[e^{−u}] = Z_0/Z,    so that    log Z_0 + E[w] ≤ log Z ≤ log Z_0 + E[u],
 
@@ -15,7 +19,8 @@ e^{−u} that is averaged.
 Log weights are summed in float32 over at most 256 temperatures at a time, and these sums in float64 on the
 host. One compiled program serves any number of temperatures, in the memory of its chains.
 
-Sources: Neal (2001); Jarzynski (1997); Burda, Grosse & Salakhutdinov (2015) for the reverse (whose weights
+Sources: Neal (2001); Jarzynski (1997); Crooks (1998) and Nilmeier, Crooks, Minh & Chodera (2011) for kernels
+that leave nothing invariant; Burda, Grosse & Salakhutdinov (2015) for the reverse (whose weights
 Upadhya & Sastry (2015), eq. 10, correct).
 """
 
@@ -53,7 +58,7 @@ class AnnealedWeights(NamedTuple):
     x
         Where the chains ended: near the model's law forward, near the base's in reverse.
     acceptance
-        Mean over all chains and temperatures; 1 for Gibbs sampling.
+        Mean over all chains and temperatures; 1 for Gibbs sampling; MALA's for Langevin's steps.
     reverse
         Which direction.
     """
@@ -181,10 +186,13 @@ def _weigh(
 def _one(path, sampler, moves, chain, key, low, high, factor, t, back):
     """Return one chain (x, log weight, acceptance) after the step from β_t to β_{t+1}, or its reversal."""
     x, log_w, took = chain
-    moved, accepted = anneal_chain(path, sampler, moves, x, high, factor, jax.random.fold_in(key, t), t, back)
-    # Weighed is the end of the step that lies at the lower β: before the moves, or after them backwards.
-    lower_end = jnp.where(back, moved, x)
-    return moved, log_w - path.increment(lower_end, low, high), took + accepted
+    moved, accepted, owed = anneal_chain(
+        path, sampler, moves, x, high, factor, jax.random.fold_in(key, t), t, back
+    )
+    # Weighed is the end of the step that lies at the lower β: before the moves, or after them backwards;
+    # and the steps' ratio is that of the way up.
+    lower_end, owed = jnp.where(back, moved, x), jnp.where(back, -owed, owed)
+    return moved, log_w - path.increment(lower_end, low, high) + owed, took + accepted
 
 
 def _all(path, sampler, moves, chains, keys, low, high, factor, t, back):

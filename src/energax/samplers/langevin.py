@@ -5,7 +5,13 @@ One convention inside,
     x ← x − η ∇E(x) + √(2ηT) z,      z ~ N(0, I),
 
 whose invariant law tends to exp(−E/T) as η → 0, with a bias of first order in η. On
-E = ‖x‖²/2s² the chain's variance is exactly T s² / (1 − η/2s²).
+E = ‖x‖²/2s² the chain's variance is exactly T s² / (1 − η/2s²). With q(x → x′) the density of a step,
+
+    log [e^{−E(x′)/T} q(x′ → x)] − log [e^{−E(x)/T} q(x → x′)]
+        = {E(x) − E(x′) + ½ (x′ − x)·(∇E(x) + ∇E(x′)) − ¼ η (‖∇E(x′)‖² − ‖∇E(x)‖²)} / T,
+
+the error of the trapezoidal rule and a term of the step. MALA would refuse by it; an annealing that
+refuses nothing owes it to its weights (`evaluation.importance`).
 
 The papers write five others; each has its constructor:
 
@@ -25,7 +31,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from energax.checks import check, check_number
-from energax.derivatives import score
+from energax.derivatives import energy_and_score, score
 from energax.samplers.base import Sampler
 from energax.samplers.schedules import Schedule, constant, mdsm
 from energax.typing import Array, Event, Key, Metrics, Model, Scalar
@@ -119,6 +125,13 @@ class Langevin(Sampler):
         z = jax.random.normal(key, x.shape, x.dtype)
         moved = unravel(x + eta * s + jnp.sqrt(2 * eta * temperature) * z)
         return moved, {"score_norm": jnp.sqrt(jnp.mean(s**2))}
+
+    def log_ratio(self, model: Model, start: Event, end: Event, i: jax.Array) -> Scalar:
+        """Return log [e^{−E(end)/T} q(end → start)] − log [e^{−E(start)/T} q(start → end)], of step i."""
+        (before, s), (after, r) = energy_and_score(model, start), energy_and_score(model, end)
+        x, y, s, r = (ravel_pytree(a)[0] for a in (start, end, s, r))
+        gain = before - after - 0.5 * jnp.sum((y - x) * (s + r))
+        return (gain - 0.25 * self.step_size(i) * jnp.sum((r - s) * (r + s))) / self.temperature(i)
 
 
 def annealed_langevin(

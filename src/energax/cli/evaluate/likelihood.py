@@ -12,6 +12,7 @@ import numpy as np
 from energax.checks import check, check_integer
 from energax.cli.evaluate import HeldOut
 from energax.cli.use import Trained
+from energax.energies import Uniform
 from energax.evaluation import (
     GreyLevels,
     LikelihoodSummary,
@@ -51,6 +52,12 @@ class LogLikelihood:
                 rows, what = rows[:FLOW_ROWS], f"the first {FLOW_ROWS} of {what}"
         else:
             found = self._log_z(trained, seed)
+        box = _box(trained)
+        if box is not None:
+            x = trained.to_model(rows)
+            outside = int(np.sum(np.any((x < box.low) | (x > box.high), axis=tuple(range(1, x.ndim)))))
+            allowed = "within the box that the run was trained for"
+            check(outside == 0, trained.command, "rows", allowed, f"{outside} of {what} outside")
         values, levels, unit = _log_densities(trained, rows, seed)
         summary = summarise_likelihood(values, trained.size, log_z=found, levels=levels, unit=unit)
         lines = [("rows", what), *_lines(found, summary, trained)]
@@ -71,14 +78,16 @@ class LogLikelihood:
         field = "a vector field that was not told the noise"
         allowed = "a run of an energy, or noise-conditional (by the probability flow)"
         check(energy is not None, command, "RUN", allowed, field)
-        allowed = "of a law on all of ℝᵈ, or of bits or spins: chains from a Gaussian would leave a box"
-        check(objective not in ("non-negative", "box"), command, "RUN", allowed, f"one of {objective}")
+        allowed = "of a law on all of ℝᵈ, on a box, or of bits or spins: chains would leave a half-space"
+        check(objective != "non-negative", command, "RUN", allowed, f"one of {objective}")
         size = math.prod(trained.energy.event_shape)
         allowed = "a run without pad, whose frame has a density of its own"
         check(size == trained.size, command, "RUN", allowed, f"{size} entries for {trained.size} of the data")
         with ProgressBar(None, 0, 2 * self.temperatures, "annealing") as bar:
             return log_normalizer(
                 energy,
+                _box(trained),
+                exact=objective != "box",  # what is known or integrated is log Z on all of ℝᵈ
                 data=trained.to_model(trained.run.load_data().train),
                 temperatures=self.temperatures,
                 chains=self.chains,
@@ -87,6 +96,16 @@ class LogLikelihood:
                 key=jax.random.key(seed),
                 progress=lambda done, total: bar.update(done),
             )
+
+
+def _box(trained: Trained) -> Uniform | None:
+    """Return the uniform law on the box that a run's energy was trained for; None where that is all of ℝᵈ."""
+    if trained.config.objective != "box":
+        return None
+    allowed = "of a table's rows: a grey level's cell at an edge would lie half outside the box"
+    check(trained.image is None, trained.command, "RUN", allowed, "one of images")
+    ends: Any = trained.config.objective_options
+    return Uniform(*(np.full(trained.energy.event_shape, end) for end in (ends.low, ends.high)))
 
 
 def _log_densities(
