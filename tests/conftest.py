@@ -28,7 +28,7 @@ if "ENERGAX_DATA" not in os.environ and (ROOT.parent / "shared" / "data").is_dir
 # subprocesses that tests start.
 os.environ.setdefault("ENERGAX_CACHE", str(ROOT / ".cache"))
 jax.config.update("jax_compilation_cache_dir", str(Path(os.environ["ENERGAX_CACHE"]) / "xla"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
