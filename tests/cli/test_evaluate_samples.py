@@ -61,7 +61,7 @@ def test_the_best_checkpoint_is_marked_and_used_only_if_asked(energax, kept_run)
     np.testing.assert_array_equal(np.asarray(after.model.layers[0].weight), before)
     # The checkpoint of the last step holds what the fit returned.
     from energax.cli.evaluate.select import kept_energies
-    from energax.cli.use import Trained
+    from energax.cli.trained import Trained
 
     energies = dict(kept_energies(Trained(kept_run, "evaluate")))
     np.testing.assert_array_equal(np.asarray(energies[20].layers[0].weight), before)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from energax.cli import main
-from energax.cli.app import DATA_NAMES, TOY_NAMES
+from energax.cli.names import DATA_NAMES, TOY_NAMES
 
 COMMANDS = (
     *("train", "sample", "denoise", "inpaint", "score", "test", "compare", "outliers", "info", "report"),

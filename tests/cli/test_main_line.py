@@ -191,7 +191,7 @@ def test_chains_that_explode_are_left_out_and_said(energax, people):
 
 
 def test_bounds_see_what_is_not_finite(people):
-    from energax.cli.use import Trained
+    from energax.cli.trained import Trained
 
     trained = Trained(people, "sample")
     z = np.zeros((4, 3), np.float32)
@@ -262,7 +262,7 @@ def test_inpaint_a_table_by_a_mask_for_each_row(energax, people, table_file):
 
 def test_inpaint_through_a_frame():
     """Missing pixels of the data stay missing behind a transform that moves them; the frame is known."""
-    from energax.cli.use import _reached
+    from energax.cli.inpaint import _reached
 
     pipeline = preprocessing(digits(), "image,pad:1,dequantise:17,logit:0.05")
     missing = (~tasks.named_mask("top", (8, 8))).reshape(1, 64).astype(np.float32)

@@ -268,7 +268,7 @@ def test_constant_columns_are_refused(energax, here):
 
 
 def test_likelihoods_are_in_the_units_of_the_table(energax, told_run, table_file, here):
-    from energax.cli.use import Trained
+    from energax.cli.trained import Trained
     from energax.tasks import log_likelihood
 
     status, out, err = energax("score", told_run, table_file, "--likelihood")

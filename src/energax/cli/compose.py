@@ -11,7 +11,7 @@ import equinox as eqx
 from energax import tasks
 from energax.checks import InputError, check
 from energax.cli.run_folder import RunFolder
-from energax.cli.use import Trained
+from energax.cli.trained import Trained
 from energax.training import modelfile
 
 __all__ = ["compose"]

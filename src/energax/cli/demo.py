@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from energax.cli.inpaint import inpaint
 from energax.cli.run_folder import check_free
+from energax.cli.sample import sample
 from energax.cli.train import train_run
-from energax.cli.use import denoise, inpaint, report, sample, score
+from energax.cli.use import denoise, report, score
 from energax.files import write_whole
 
 __all__ = ["demo"]

@@ -11,22 +11,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
 from energax.checks import check, check_integer, check_number
 from energax.cli.images import save_grid
+from energax.cli.targets import target_file
+from energax.cli.trained import Trained
 from energax.data import read_table
 from energax.data.images import SUFFIXES, open_image
 from energax.energies import Ising
 from energax.files import write_whole
 from energax.progress import ProgressBar
 from energax.tasks import Restoration, restore_flips
-
-if TYPE_CHECKING:
-    from energax.cli.use import Trained
 
 __all__ = ["Flips", "restore_by_hand", "restore_run"]
 
@@ -167,8 +165,6 @@ def _read(file: str) -> Bits:
 
 
 def _target(out: Path | None, file: str, found: Bits) -> Path:
-    from energax.cli.use import target_file
-
     suffix = ".png" if found.picture else ".npy"
     return target_file(out, file, f"denoised{suffix}", OWNER, suffix)
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from energax.files import write_whole
 
-__all__ = ["draw_clouds", "draw_strip", "draw_trace", "save_grid", "to_pixels"]
+__all__ = ["IMAGES_SHOWN", "draw_clouds", "draw_strip", "draw_trace", "save_grid", "to_pixels"]
 
+IMAGES_SHOWN = 16  # of what a command was given
 GAP = 2  # pixels between images
 PAPER = 255
 TILE = 56  # images smaller than this are enlarged to about it

@@ -17,7 +17,7 @@ from energax.checks import InputError, check, check_integer, check_number
 from energax.cli.device import prepare
 from energax.cli.run_folder import RunFolder
 from energax.cli.show import print_table
-from energax.cli.use import Trained
+from energax.cli.trained import Trained
 from energax.data import read_table
 from energax.evaluation.bandwidth import BANDWIDTHS
 from energax.options import MACHINES, of_bits

@@ -10,8 +10,9 @@ import numpy as np
 from energax.checks import check, check_integer
 from energax.cli.run_folder import check_free
 from energax.cli.show import print_table
+from energax.cli.targets import target_file, write_csv
 from energax.cli.train import train_run
-from energax.cli.use import Trained, target_file, write_csv
+from energax.cli.trained import Trained
 from energax.data import read_table
 from energax.evaluation import detection, outlier_scores
 

@@ -12,8 +12,10 @@ import numpy as np
 
 from energax import tasks
 from energax.checks import check, check_integer, check_number
-from energax.cli.images import save_grid
-from energax.cli.use import IMAGES_SHOWN, Trained, sampling, save_array, target_file
+from energax.cli.images import IMAGES_SHOWN, save_grid
+from energax.cli.sample import sampling
+from energax.cli.targets import save_array, target_file
+from energax.cli.trained import Trained
 from energax.data import Pipeline, read_table
 from energax.typing import Array, Event
 

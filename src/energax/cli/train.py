@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from energax._version import __version__
 from energax.checks import InputError, check
 from energax.cli import INTERRUPTED, Stopped
-from energax.cli.app import DATA_NAMES, TOY_NAMES
 from energax.cli.device import prepare
+from energax.cli.names import DATA_NAMES, TOY_NAMES
 from energax.cli.run_folder import RunFolder, check_free, fingerprint
 from energax.cli.settings import describe, parse_sets, read_file, resolve, seed_of
 from energax.cli.show import describe_log_z

@@ -20,7 +20,7 @@ import numpy as np
 
 from energax.checks import InputError, check, check_integer
 from energax.cli.show import print_table
-from energax.cli.use import Trained
+from energax.cli.trained import Trained
 from energax.report.findings import Finding, keep
 
 __all__ = ["HeldOut", "Part", "evaluate"]

@@ -9,7 +9,7 @@ import numpy as np
 from energax.checks import check, check_integer
 from energax.cli.evaluate import HeldOut
 from energax.cli.evaluate.judged import STACKED, classifier_for, samples_of
-from energax.cli.use import Trained
+from energax.cli.trained import Trained
 from energax.data import Dataset
 from energax.evaluation import Coverage, classified, mode_coverage
 from energax.report.figures.coverage import coverage

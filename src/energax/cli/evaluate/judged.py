@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from energax.cli.use import Trained, draw
+from energax.cli.sample import draw
+from energax.cli.trained import Trained
 from energax.data import Dataset, load
 from energax.evaluation import Classifier, classifier_of
 

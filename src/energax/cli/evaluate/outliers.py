@@ -11,7 +11,7 @@ import numpy as np
 
 from energax.checks import check
 from energax.cli.evaluate import HeldOut
-from energax.cli.use import Trained
+from energax.cli.trained import Trained
 from energax.data import load
 from energax.data.load import NAMES
 from energax.evaluation import Detection, detections

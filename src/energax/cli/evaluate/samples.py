@@ -11,7 +11,7 @@ import numpy as np
 from energax.checks import check, check_integer
 from energax.cli.evaluate import HeldOut
 from energax.cli.evaluate.judged import Features, features_for, samples_of
-from energax.cli.use import Trained
+from energax.cli.trained import Trained
 from energax.evaluation import (
     Memorisation,
     Quality,

@@ -11,7 +11,8 @@ from energax.checks import check, check_integer
 from energax.cli.build import build
 from energax.cli.evaluate import HeldOut
 from energax.cli.evaluate.judged import features_for
-from energax.cli.use import Trained, draw
+from energax.cli.sample import draw
+from energax.cli.trained import Trained
 from energax.evaluation import Quality, frechet_distance
 from energax.report.figures.selection import selection
 from energax.report.findings import Finding, drawn

@@ -1,0 +1,173 @@
+"""`energax sample`: draws of a trained run, and pictures of how they formed."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from energax import tasks
+from energax.checks import InputError, check, check_integer
+from energax.cli.images import draw_clouds, draw_strip, draw_trace, save_grid
+from energax.cli.targets import target_folder, write_csv
+from energax.cli.trained import Trained
+from energax.config import replace
+from energax.files import write_whole
+from energax.progress import ProgressBar
+from energax.samplers import Observer, Run, observers
+from energax.tasks import Way, way
+
+__all__ = ["draw", "sample", "sampling"]
+
+CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
+# What each sampler's command line does not speak of.
+NOT_OF = {
+    "annealed": {"corrector_steps", "snr"},
+    "reverse-diffusion": {"noise_max", "epsilon"},
+    "probability-flow": {"hold", "anneal", "cool", "noise_max", "epsilon", "corrector_steps", "snr"},
+}
+
+
+def sample(
+    run: Path,
+    *,
+    n: int,
+    seed: int,
+    changes: Mapping[str, Any],
+    out: Path | None,
+    sampler: str = "annealed",
+    options: Mapping[str, Any] | None = None,
+) -> int:
+    """Draw samples and show how they formed; see the help of `energax sample`."""
+    check_integer("sample", "-n", n, at_least=1)
+    check_integer("sample", "--seed", seed, at_least=0)
+    options = options or {}
+    for name, value in {**changes, **options}.items():
+        word = name.removeprefix("sampler.")
+        flag = "--" + word.replace("_", "-")
+        check(word not in NOT_OF[sampler], "sample", flag, f"left out: {sampler} has no use for it", value)
+    trained = Trained(run, "sample")
+    scale = getattr(trained.energy, "scale", 1.0)
+    trained.way = way(replace(trained.config, changes), sampler, data_scale=scale, **options)
+    folder = target_folder(out, run)
+    samples, table = draw(trained, n, seed)
+    write_whole(folder / "samples.npz", lambda path: np.savez_compressed(path, samples=samples))
+    if "mean_energy" in table:
+        write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
+        draw_trace(folder / "energy.png", table)
+    if trained.image is not None:
+        pixels = trained.pixels(samples[:256])
+        columns = int(np.ceil(np.sqrt(len(pixels))))
+        save_grid(folder / "samples.png", [pixels[i : i + columns] for i in range(0, len(pixels), columns)])
+    else:
+        flat = samples.reshape(len(samples), -1)
+        draw_clouds(folder / "samples.png", flat[:5000], _held_out(trained), trained.columns)
+        if trained.kind == "table":
+            write_csv(folder / "samples.csv", trained.columns, flat)
+    _draw_strip(folder / "annealing.png", trained, n, seed)
+    print(f"{len(samples)} samples in {folder / 'samples.npz'}, shown in {folder / 'samples.png'}")
+    return 0
+
+
+def _anneal(trained: Trained, n: int, seed: int, label: str, seen: dict[str, Observer], every: int) -> Run:
+    """Draw n samples the model's way, with a bar."""
+    the_way = trained.way
+    with sampling(the_way.horizon, label) as progress:
+        return tasks.anneal(
+            trained.energy,
+            n,
+            key=jax.random.key(seed),
+            sigma_0=the_way.sigma_0 or 0.0,
+            noise_max=the_way.start,
+            sampler=the_way.sampler,
+            center=trained.center,
+            final_jump=the_way.sigma_0 is not None and not the_way.told,
+            observers=seen,
+            every=every,
+            progress=progress,
+        )
+
+
+def draw(trained: Trained, n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return samples in the data's units, and what was annealed and the mean energy on the way."""
+    the_way = trained.way
+    has_energy = not the_way.told and the_way.energy(trained.energy) is not None
+    seen: dict[str, Observer] = {"energy": observers.energy} if has_energy else {}
+    drawn = _anneal(trained, n, seed, "sampling", seen, max(1, the_way.horizon // RECORDS))
+    z = np.asarray(drawn.x)
+    kept = trained.stayed(z)
+    lost = n - int(kept.sum())
+    hint = "a sampler.noise_max well below objective.sigma_max, or a longer training, holds them"
+    check(
+        lost < n,
+        trained.command,
+        "RUN",
+        f"a model that holds its chains ({hint})",
+        f"{n} chains of {n} that left",
+    )
+    if lost:
+        print(f"note: {lost} of {n} chains left all bounds and are left out; {hint}", file=sys.stderr)
+    table = {"step": drawn.steps, **_annealed(the_way, drawn.steps)}
+    if has_energy:
+        table["mean_energy"] = drawn.observed["energy"][:, kept].mean(axis=1)
+    return trained.to_data(z[kept]), table
+
+
+def _annealed(the_way: Way, steps: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the temperature or noise level at some steps."""
+    name, values = the_way.schedule
+    return {name: values[np.minimum(steps, len(values) - 1)]}
+
+
+def _draw_strip(path: Path, trained: Trained, n: int, seed: int) -> None:
+    """Run the first few chains again (a chain does not depend on how many there are) and show them."""
+    the_way = trained.way
+    shown = min(n, CHAINS_SHOWN if trained.image is not None else POINTS_SHOWN)
+    watched: dict[str, Observer] = {"position": observers.position}
+    if the_way.told:
+        watched["denoised"] = observers.denoised_at(tuple(the_way.schedule[1].tolist()))
+    elif the_way.sigma_0 is not None:
+        watched["denoised"] = observers.denoised(the_way.sigma_0)
+    seen = _anneal(trained, shown, seed, "showing how", watched, -(-the_way.horizon // (TIMES_SHOWN - 1)))
+    kept = trained.stayed(np.asarray(seen.x))
+    if not kept.any():
+        return
+    strips = []
+    for name in watched:
+        z = seen.observed[name][:, kept]
+        x = trained.to_data(z.reshape(-1, *z.shape[2:]))
+        strips.append(x.reshape(*z.shape[:2], *x.shape[1:]))
+    if trained.image is None:
+        ((name, values),) = _annealed(the_way, seen.steps).items()
+        symbol = "T" if name == "temperature" else "σ"
+        titles = [f"step {i}\n{symbol} = {t:.3g}" for i, t in zip(seen.steps, values, strict=True)]
+        draw_strip(path, [x.reshape(*x.shape[:2], -1) for x in strips], titles)
+        return
+    rows = []
+    for chain in range(int(kept.sum())):
+        rows += [trained.pixels(x[:, chain]) for x in strips]
+    save_grid(path, rows)
+
+
+def _held_out(trained: Trained) -> np.ndarray | None:
+    """Return held-out rows, flat, or None with a note where the data have gone or changed."""
+    try:
+        test = trained.run.load_data().test
+    except InputError as error:
+        print(f"note: held-out data are not shown: {error}", file=sys.stderr)
+        return None
+    return test.reshape(len(test), -1)[:5000]
+
+
+@contextmanager
+def sampling(total: int, label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar while chains run, and leave lost chains to be counted and told of here."""
+    with ProgressBar(None, 0, total, label) as bar, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* chains left the region")
+        yield lambda done, total: bar.update(done)
