@@ -9,6 +9,8 @@ import pytest
 from energax import energies
 from energax.cli import main
 from energax.options import OBJECTIVES
+from energax.tasks.rows import to_data
+from energax.training.modelfile import load
 
 from .conftest import TINY
 
@@ -93,6 +95,31 @@ def test_each_objective_trains_and_samples(objective, energax, here):
     else:
         assert status == 2
         assert f"knows of noise (multiscale, denoising, noise-conditional); got {objective}" in err
+
+
+def test_the_flow_that_an_energy_is_told_from_is_kept_and_drawn(energax, here, table_run):
+    rows = np.random.default_rng(0).standard_normal((300, 2)) * [3.0, 0.5] + [10.0, -2.0]
+    np.save(here / "rows.npy", rows.astype(np.float32))
+    words = ["--objective", "flow-contrastive", "--set", "objective.warmup=200", *SET_FLOW[:-2], *QUICK]
+    status, _, err = energax("train", "rows.npy", "--out", "run", *words)
+    assert status == 0, err
+    status, _, err = energax("sample", "run", "--sampler", "flow", "-n", "2000")
+    assert status == 0, err
+    samples = np.load(here / "run" / "samples.npz")["samples"]
+    # In the data's units, and near them: the warm-up alone brings the flow there.
+    np.testing.assert_allclose(samples.mean(0), rows.mean(0), atol=0.3 * rows.std(0).max())
+    np.testing.assert_allclose(samples.std(0), rows.std(0), rtol=0.3)
+    flow = load(here / "run" / "flow.safetensors")
+    assert flow.model.kind == "affine"
+    drawn = flow.model.sample(jax.random.key(0), 2000)
+    np.testing.assert_allclose(to_data(flow.preprocessing, drawn), samples, rtol=1e-5, atol=1e-5)
+    assert not (here / "run" / "annealing.png").exists()
+    status, _, err = energax("sample", table_run, "--sampler", "flow")
+    assert status == 2
+    assert "unless the run learned a flow beside its energy; got flow for multiscale" in err
+    status, _, err = energax("sample", "run", "--sampler", "flow", "--hold", "3")
+    assert status == 2
+    assert "--hold must be left out" in err
 
 
 def test_a_noise_conditional_field_does_all_but_score(energax, here):

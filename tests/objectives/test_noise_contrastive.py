@@ -203,6 +203,32 @@ def test_distributions_of_flowjax_are_taken_as_they_are(key):
     np.testing.assert_allclose(log_density(objective.noise, x), expected, rtol=1e-5)
 
 
+def test_distributions_of_numpyro_too(key):
+    import numpyro.distributions as dist
+
+    covariance = np.array([[2.0, 0.6], [0.6, 1.0]], np.float32)
+    noise = dist.MultivariateNormal(np.ones(2, np.float32), covariance)
+    x = jax.random.normal(key, (256, 2))
+    objective = NoiseContrastiveEstimation(noise, 2.0)
+    c, state = objective.init(skewed_mixture(), Batch(x), key, 64)
+    expected = -jax.vmap(ex.energies.Gaussian(np.ones(2), covariance))(x)
+    expected -= np.log(2 * np.pi) + 0.5 * np.log(np.linalg.det(covariance))
+    np.testing.assert_allclose(log_density(objective.noise, x), expected, rtol=1e-4, atol=1e-4)
+    y = draws(objective.noise, key, 4096, (2,))
+    assert_mean((y[:, 0] - 1) * (y[:, 1] - 1), 0.6, "covariance of numpyro's draws")
+    loss = eqx.filter_jit(objective.loss)(skewed_mixture(), c, state, Batch(x), key)[0]
+    same = NoiseContrastiveEstimation(ex.energies.Gaussian(np.ones(2), covariance), 2.0)
+    values = [
+        jax.vmap(lambda k, o=o: o.loss(skewed_mixture(), c, state, Batch(x), k)[0])(jax.random.split(key, 64))
+        for o in (objective, same)
+    ]
+    assert abs(loss - values[1].mean()) < 6 * values[1].std()
+    assert_mean(np.asarray(values[0]), float(values[1].mean()), "loss", allowance=float(values[1].std()) / 2)
+    many = NoiseContrastiveEstimation(dist.Normal(np.zeros(2, np.float32), 1.0))
+    with pytest.raises(ex.InputError, match=r"noise must be with one log_prob for a whole row.*shape \(2,\)"):
+        many.init(skewed_mixture(), Batch(x), key, 64)
+
+
 def test_constant_columns_are_refused(key):
     x = jax.random.normal(key, (100, 4)).at[:, 2].set(1.0)
     with pytest.raises(ex.InputError, match=r"free of constant columns.*got 1 of 4 columns constant \(2\)"):

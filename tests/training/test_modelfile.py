@@ -57,6 +57,22 @@ def test_a_model_comes_back_whole(name, tmp_path):
     assert jax.tree.structure(back.model) == jax.tree.structure(model)  # static fields too
 
 
+@pytest.mark.parametrize("kind", ["spline", "affine"])
+def test_a_flow_comes_back_whole_and_only_with_its_own_arrays(kind, tmp_path):
+    flow = ex.energies.Flow.coupling(3, layers=2, width=4, kind=kind, key=KEY)
+    path = tmp_path / "flow.safetensors"
+    ex.save(path, flow)
+    back = ex.load(path).model
+    x = jax.random.normal(KEY, (5, 3))
+    np.testing.assert_array_equal(jax.vmap(back)(x), jax.vmap(flow)(x))
+    np.testing.assert_array_equal(back.sample(KEY, 5), flow.sample(KEY, 5))
+    for change in ({"width": 5}, {"kind": "cubic"}, {"layers": "2"}):
+        ex.save(path, flow)
+        rewrite(path, lambda d, change=change: d["model"]["blueprint"].update(change))
+        with pytest.raises(ex.InputError, match="is damaged"):
+            ex.load(path)
+
+
 def test_preprocessing_comes_back(tmp_path):
     data = ex.data
     pipeline = data.Pipeline([data.Dequantise(), data.Affine(0.5, 0.25), data.Pad(2), data.HorizontalFlip()])

@@ -5,6 +5,7 @@
     metrics.jsonl       one record of metrics per line
     checkpoints/        the whole state of the fit, every so many steps
     model.safetensors   the energy with its preprocessing: all that using it takes
+    flow.safetensors    the flow that a flow-contrastive run told its energy from
     evaluation/         what `energax evaluate` found, for the report
     samples.*, annealing.png, energy.*, report.html    from later commands
 
@@ -69,6 +70,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.metrics = path / "metrics.jsonl"
         self.model = path / "model.safetensors"
+        self.flow = path / "flow.safetensors"
         self.report = path / "report.html"
         self.evaluation = path / "evaluation"
 

@@ -22,15 +22,19 @@ from energax.files import write_whole
 from energax.progress import ProgressBar
 from energax.samplers import Observer, Run, observers
 from energax.tasks import Way, way
+from energax.training.modelfile import load
 
 __all__ = ["draw", "sample", "sampling"]
 
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
 # What each sampler's command line does not speak of.
+OF_FLOWS = "flow"
+SCHEDULE = {"hold", "anneal", "cool", "noise_max", "epsilon"}
 NOT_OF = {
     "annealed": {"corrector_steps", "snr"},
     "reverse-diffusion": {"noise_max", "epsilon"},
-    "probability-flow": {"hold", "anneal", "cool", "noise_max", "epsilon", "corrector_steps", "snr"},
+    "probability-flow": {*SCHEDULE, "corrector_steps", "snr"},
+    OF_FLOWS: {*SCHEDULE, "corrector_steps", "snr"},
 }
 
 
@@ -53,14 +57,26 @@ def sample(
         flag = "--" + word.replace("_", "-")
         check(word not in NOT_OF[sampler], "sample", flag, f"left out: {sampler} has no use for it", value)
     trained = Trained(run, "sample")
-    scale = getattr(trained.energy, "scale", 1.0)
-    trained.way = way(replace(trained.config, changes), sampler, data_scale=scale, **options)
-    folder = target_folder(out, run)
-    samples, table = draw(trained, n, seed)
+    if sampler == OF_FLOWS:
+        samples = _of_its_flow(trained, n, seed)
+        folder = target_folder(out, run)
+    else:
+        scale = getattr(trained.energy, "scale", 1.0)
+        trained.way = way(replace(trained.config, changes), sampler, data_scale=scale, **options)
+        folder = target_folder(out, run)
+        samples, table = draw(trained, n, seed)
+        if "mean_energy" in table:
+            write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
+            draw_trace(folder / "energy.png", table)
+        _draw_strip(folder / "annealing.png", trained, n, seed)
+    _keep(folder, trained, samples)
+    print(f"{len(samples)} samples in {folder / 'samples.npz'}, shown in {folder / 'samples.png'}")
+    return 0
+
+
+def _keep(folder: Path, trained: Trained, samples: np.ndarray) -> None:
+    """Write samples, and a picture of them."""
     write_whole(folder / "samples.npz", lambda path: np.savez_compressed(path, samples=samples))
-    if "mean_energy" in table:
-        write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
-        draw_trace(folder / "energy.png", table)
     if trained.image is not None:
         pixels = trained.pixels(samples[:256])
         columns = int(np.ceil(np.sqrt(len(pixels))))
@@ -70,9 +86,18 @@ def sample(
         draw_clouds(folder / "samples.png", flat[:5000], _held_out(trained), trained.columns)
         if trained.kind == "table":
             write_csv(folder / "samples.csv", trained.columns, flat)
-    _draw_strip(folder / "annealing.png", trained, n, seed)
-    print(f"{len(samples)} samples in {folder / 'samples.npz'}, shown in {folder / 'samples.png'}")
-    return 0
+
+
+def _of_its_flow(trained: Trained, n: int, seed: int) -> np.ndarray:
+    """Return exact draws of the flow that the energy was told from, in the data's units."""
+    file = trained.run.flow
+    allowed = (
+        "annealed, reverse-diffusion or probability-flow, unless the run learned a flow beside its energy"
+    )
+    check(file.is_file(), trained.command, "--sampler", allowed, f"flow for {trained.config.objective}")
+    flow: Any = load(file).model
+    z = np.asarray(flow.sample(jax.random.key(seed), n))
+    return trained.to_data(z.reshape(n, *trained.energy.event_shape))
 
 
 def _anneal(trained: Trained, n: int, seed: int, label: str, seen: dict[str, Observer], every: int) -> Run:

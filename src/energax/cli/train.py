@@ -138,7 +138,9 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
         )
         steps = int(done.state.step)
         log_z = _log_normalizer(parts, done)
-        _save(run, parts, done.energy, steps, log_z)
+        _save(run.model, parts, done.energy, steps, log_z)
+        if hasattr(parts.objective, "learned_flow"):
+            _save(run.flow, parts, parts.objective.learned_flow(done.state.state), steps)
         status = done.status
         run.add_facts(loop=done.loop, **({} if log_z is None else {"log_normalizer": log_z}))
     except DivergenceError as error:
@@ -208,7 +210,7 @@ def _diverged(run: RunFolder, parts: Any, error: DivergenceError) -> str:
     run.add_facts(diagnosis=f"{found.name}: {found.sentence}")
     if steps == 0:
         return ""
-    _save(run, parts, error.fit.energy, steps)
+    _save(run.model, parts, error.fit.energy, steps)
     return f" The last healthy model, of step {steps:,}, is {run.model}."
 
 
@@ -229,7 +231,7 @@ def _log_normalizer(parts: Any, done: Any) -> dict[str, float] | None:
     return importance_log_normalizer(done.energy, noise, parts.energy.event_shape, key=key)._asdict()
 
 
-def _save(run: RunFolder, parts: Any, energy: Any, steps: int, log_z: dict[str, float] | None = None) -> None:
+def _save(path: Path, parts: Any, energy: Any, steps: int, log_z: dict[str, float] | None = None) -> None:
     from energax.training.modelfile import save
 
     about = {
@@ -241,7 +243,7 @@ def _save(run: RunFolder, parts: Any, energy: Any, steps: int, log_z: dict[str, 
         "environment": _environment(),
         "log_normalizer": log_z,
     }
-    save(run.model, energy, preprocessing=parts.pipeline, about=about)
+    save(path, energy, preprocessing=parts.pipeline, about=about)
 
 
 def _check_tensorboard(wanted: bool) -> None:

@@ -9,7 +9,7 @@ from energax.energies.copied import CopiedRBM
 from energax.energies.critic import ConvolutionalCritic, Critic, StandardisedCritic
 from energax.energies.dbm import DeepBoltzmannMachine
 from energax.energies.enumeration import all_bits, enumerate_log_normalizer
-from energax.energies.flow import Flow
+from energax.energies.flow import CouplingFlow, Flow
 from energax.energies.generator import Generator
 from energax.energies.ica import LinearICA
 from energax.energies.ising import Ising, IsingGraph
@@ -27,6 +27,7 @@ __all__ = [
     "BernoulliRBM",
     "ConvolutionalCritic",
     "CopiedRBM",
+    "CouplingFlow",
     "Critic",
     "DeepBoltzmannMachine",
     "Energy",

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from energax.checks import check, check_choice, check_integer
 from energax.energies.base import Normalised
 from energax.typing import Array, Condition, Float, Key, Scalar
 
-__all__ = ["Flow"]
+__all__ = ["CouplingFlow", "Flow"]
 
 KINDS = ("spline", "affine")
 KNOTS, INTERVAL = 8, 5  # of the splines: they bend within ±5 base standard deviations
@@ -46,7 +48,7 @@ class Flow(Normalised):
     @classmethod
     def coupling(
         cls, d: int, *, key: Key, layers: int = 5, width: int = 64, depth: int = 1, kind: str = "spline"
-    ) -> Flow:
+    ) -> CouplingFlow:
         """Return an untrained coupling flow over d ≥ 2 coordinates: fast to draw and to evaluate.
 
         Parameters
@@ -76,16 +78,15 @@ class Flow(Normalised):
             check_integer("Flow.coupling", name, value, at_least=least)
         check_choice("Flow.coupling", "kind", kind, KINDS)
         transformer = RationalQuadraticSpline(knots=KNOTS, interval=INTERVAL) if kind == "spline" else None
-        return cls(
-            coupling_flow(
-                key,
-                base_dist=paramax.non_trainable(Normal(jnp.zeros(d))),
-                transformer=transformer,
-                flow_layers=layers,
-                nn_width=width,
-                nn_depth=depth,
-            )
+        distribution = coupling_flow(
+            key,
+            base_dist=paramax.non_trainable(Normal(jnp.zeros(d))),
+            transformer=transformer,
+            flow_layers=layers,
+            nn_width=width,
+            nn_depth=depth,
         )
+        return CouplingFlow(distribution, layers, width, depth, kind)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -107,3 +108,34 @@ class Flow(Normalised):
     def sample_and_log_prob(self, key: Key, n: int) -> tuple[Float[Array, "n d"], Float[Array, " n"]]:
         """Return n draws, differentiable in the flow's parameters, and log q of each."""
         return self.distribution.sample_and_log_prob(key, (n,))
+
+
+class CouplingFlow(Flow):
+    """A flow that knows how it was made (`Flow.coupling`), so that a model file can hold it.
+
+    Parameters
+    ----------
+    distribution
+        As for `Flow`.
+    layers, width, depth, kind
+        As for `Flow.coupling`.
+    """
+
+    layers: int = eqx.field(static=True)
+    width: int = eqx.field(static=True)
+    depth: int = eqx.field(static=True)
+    kind: str = eqx.field(static=True)
+
+    def __init__(self, distribution: Any, layers: int, width: int, depth: int, kind: str):
+        super().__init__(distribution)
+        self.layers, self.width, self.depth, self.kind = layers, width, depth, kind
+
+    def blueprint(self) -> dict[str, int | str]:
+        """Return all that `from_blueprint` asks for."""
+        made = {"layers": self.layers, "width": self.width, "depth": self.depth, "kind": self.kind}
+        return {"d": self.event_shape[0], **made}
+
+    @classmethod
+    def from_blueprint(cls, *, d: int, layers: int, width: int, depth: int, kind: str) -> CouplingFlow:
+        """Return a flow of that make; its arrays are still to be put in."""
+        return cls.coupling(d, key=jax.random.key(0), layers=layers, width=width, depth=depth, kind=kind)

@@ -71,8 +71,9 @@ def draws(noise: Any, key: Key, n: int, event_shape: tuple[int, ...]) -> Array:
 def log_density(noise: Any, x: Array) -> Float[Array, " n"]:
     """Return log q of each row, in nats."""
     shape = _event_shape(noise)
-    rows = x if shape is None else x.reshape(x.shape[0], *shape)
-    return jax.vmap(noise.log_prob)(rows)
+    if shape is not None and math.prod(shape) == math.prod(x.shape[1:]):
+        x = x.reshape(x.shape[0], *shape)
+    return jax.vmap(noise.log_prob)(x)
 
 
 def check_noise(owner: str, noise: Any) -> Any:
@@ -146,10 +147,12 @@ def require_spread(owner: str, x: np.ndarray) -> None:
 
 
 def require_support(owner: str, noise: Any, x: Array) -> None:
-    """Refuse noise whose density is zero, or not a number, at some of the data."""
+    """Refuse noise without one density a row, or whose density is zero or not a number at some of them."""
     if isinstance(x, Tracer):
         return
     values = log_density(noise, jnp.asarray(x))
+    allowed = "with one log_prob for a whole row (of numpyro's: .to_event(1) makes one of many)"
+    check(values.ndim == 1, owner, "noise", allowed, f"one with log_prob of shape {values.shape[1:]}")
     if isinstance(values, Tracer):
         return
     missed = float(np.mean(~np.isfinite(np.asarray(values))))

@@ -7,7 +7,10 @@ constructor, no pickle and no code of the file's author ever runs.
     {"format": 1, "model": {"class": "MLP", "fields": {"layers": [...], "activation": "silu"}},
      "preprocessing": {...} or null, "about": {...}}
 
-An array stands as {"array": "model.layers[0].weight"}, its values in the safetensors body.
+An array stands as {"array": "model.layers[0].weight"}, its values in the safetensors body. What is built
+of another library's classes (a coupling flow) stands as the plain values it is made from, and its arrays:
+
+    {"class": "CouplingFlow", "blueprint": {"d": 2, "layers": 5, ...}, "arrays": [...]}
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -153,6 +157,10 @@ def _describe(value: Any, where: str, arrays: dict[str, np.ndarray]) -> Any:
     check(
         known, "save", where, "made of Energax's own classes, arrays and plain values", type(value).__name__
     )
+    if hasattr(value, "blueprint"):
+        leaves = jax.tree.leaves(eqx.filter(value, eqx.is_array))
+        named = [_describe(leaf, f"{where}[{i}]", arrays) for i, leaf in enumerate(leaves)]
+        return {"class": type(value).__name__, "blueprint": value.blueprint(), "arrays": named}
     fields = {
         name: _describe(getattr(value, name), f"{where}.{name}", arrays) for name in _fields(type(value))
     }
@@ -169,6 +177,8 @@ def _build(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     cls = CLASSES.get(node["class"])
     check(cls is not None, "load", "class", "one this version knows", node["class"])
     assert cls is not None
+    if "blueprint" in node:
+        return _built_from(cls, node, arrays)
     names = _fields(cls)
     check(
         sorted(names) == sorted(node["fields"]), "load", cls.__name__, f"given {names}", list(node["fields"])
@@ -177,3 +187,14 @@ def _build(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     for name, value in node["fields"].items():
         object.__setattr__(instance, name, _build(value, arrays))
     return instance
+
+
+def _built_from(cls: Any, node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """Return what a blueprint describes, with the file's arrays: built only if those are of its shapes."""
+    make = lambda: cls.from_blueprint(**node["blueprint"])  # noqa: E731
+    shapes = [leaf.shape for leaf in jax.tree.leaves(eqx.filter_eval_shape(make)) if hasattr(leaf, "shape")]
+    given = [_build(leaf, arrays) for leaf in node["arrays"]]
+    got = [a.shape for a in given]
+    check(got == shapes, "load", cls.__name__, f"given arrays of shapes {shapes}", got)
+    wanted, rest = eqx.partition(make(), eqx.is_array)
+    return eqx.combine(jax.tree.unflatten(jax.tree.structure(wanted), given), rest)

@@ -17,7 +17,7 @@ def sample(
     *,
     n: Annotated[int, Parameter(name=("-n", "--number"))] = 64,
     seed: Seed = 0,
-    sampler: Literal["annealed", "reverse-diffusion", "probability-flow"] = "annealed",
+    sampler: Literal["annealed", "reverse-diffusion", "probability-flow", "flow"] = "annealed",
     hold: int | None = None,
     anneal: int | None = None,
     cool: int | None = None,
@@ -42,6 +42,11 @@ def sample(
                             to have the law that score --likelihood speaks of,
                             or to be a smooth function of their start
 
+    A run told from a flow that learns (flow-contrastive, adversarial-contrastive) keeps the flow, too:
+
+        flow                exact draws of it, at once; they are the energy's
+                            as far as the two agree
+
     Writes, replacing those of an earlier call:
 
         samples.npz     array "samples", in the data's own units
@@ -58,13 +63,15 @@ def sample(
         energax sample runs/digits --epsilon 0.5 --out wider/
         energax sample runs/ncsn --sampler reverse-diffusion --anneal 100 --hold 1 --cool 1
         energax sample runs/ncsn --sampler probability-flow
+        energax sample runs/fce --sampler flow
 
     Parameters
     ----------
     n
         How many; sample i does not depend on it.
     sampler
-        annealed, or for a noise-conditional model reverse-diffusion or probability-flow.
+        annealed; for a noise-conditional model reverse-diffusion or probability-flow; flow for a run that
+        learned one.
     hold
         Steps at the first temperature. Where nothing is annealed in temperature, hold, anneal and
         cool count together, as evaluations of the model. [default: the run's configuration]
