@@ -161,10 +161,11 @@ def evaluate(
     knows it, and by quadrature for up to three columns. Elsewhere chains are annealed from a Gaussian
     (or independent bits) fitted to the training rows, or from the uniform law on the box of a run of
     the objective box, to the model, and back: log Z comes as a lower and an upper end, and Bennett's
-    estimate between them. A noise-conditional model is asked by its probability flow. "converged" is said only where the ends are within --width and the log weights
-    vary by no more than 1 in both directions. If not: more --temperatures. The chains back start from
-    exact draws of the model or, where it has none, from training rows: then the upper end of log Z is
-    a guess, and the verdict says so. A network whose energy is not bounded below far from the data has
+    estimate between them. A noise-conditional model is asked by its probability flow. "converged" is
+    said only where the ends are within --width and the log weights vary by no more
+    than 1 in both directions. If not: more --temperatures. The chains back start from exact draws of
+    the model or, where it has none, from training rows: then the upper end of log Z is a guess, and the
+    verdict says so. A network whose energy is not bounded below far from the data has
     no log Z at all, and no chain that stays near finds out; quadrature does, and refuses it.
 
     --samples: the Frechet and the kernel distance of samples to held-out rows, precision and recall,
