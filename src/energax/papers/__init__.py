@@ -359,7 +359,7 @@ STUDIES: dict[str, Study] = {
             name="lsd-at-scale",
             title="Which critic finds most on images: three constraints, two architectures",
             source="Grathwohl et al. (2020), §9",
-            cost="cpu: 5,000 MNIST digits of 14 × 14, twelve critics, not timed; paper: 28 × 28, 30",
+            cost="cpu: 5,000 MNIST digits of 14 × 14, twelve critics, 5 min; paper: 28 × 28, 30",
             module="lsd_at_scale",
         ),
     ]
