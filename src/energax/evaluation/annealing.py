@@ -274,12 +274,12 @@ def _target(sampler: Sampler, steps: int) -> float:
 
 
 def _pilot(
-    owner: str, path: Path, sampler: Sampler, moves: int, wanted: float, x: Array, key: Key
+    owner: str, path: Path, sampler: Sampler, moves: int, acceptance: float, x: Array, key: Key
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return β's from 0 to 1, the lengths between them, and the log of the step size's factor at each."""
     knots, lengths, factors = [0.0], [], []
     log_factor = jnp.zeros(())
-    target = jnp.asarray(wanted, jnp.float32)
+    target = jnp.asarray(acceptance, jnp.float32)
     stepped = isinstance(sampler, STEPPED)
     compiled = compiles_loop(_round, path, sampler, moves, x, log_factor, *(jnp.zeros(()),) * 2, key, 0)
     while True:
