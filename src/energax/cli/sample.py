@@ -27,9 +27,9 @@ from energax.training.modelfile import load
 __all__ = ["draw", "sample", "sampling"]
 
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
-# What each sampler's command line does not speak of.
 OF_FLOWS = "flow"
 SCHEDULE = {"hold", "anneal", "cool", "noise_max", "epsilon"}
+# What each sampler's command line does not speak of.
 NOT_OF = {
     "annealed": {"corrector_steps", "snr"},
     "reverse-diffusion": {"noise_max", "epsilon"},
@@ -60,16 +60,17 @@ def sample(
     if sampler == OF_FLOWS:
         samples = _of_its_flow(trained, n, seed)
         folder = target_folder(out, run)
+        _keep(folder, trained, samples)
     else:
         scale = getattr(trained.energy, "scale", 1.0)
         trained.way = way(replace(trained.config, changes), sampler, data_scale=scale, **options)
         folder = target_folder(out, run)
         samples, table = draw(trained, n, seed)
+        _keep(folder, trained, samples)
         if "mean_energy" in table:
             write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
             draw_trace(folder / "energy.png", table)
         _draw_strip(folder / "annealing.png", trained, n, seed)
-    _keep(folder, trained, samples)
     print(f"{len(samples)} samples in {folder / 'samples.npz'}, shown in {folder / 'samples.png'}")
     return 0
 

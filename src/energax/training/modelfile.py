@@ -1,14 +1,15 @@
 """Model files: one safetensors file whose header carries a JSON description of the model.
 
 The description is a tree of class names, plain values and names of arrays. Reading one looks
-each class up in a fixed table of the library's own classes and sets its fields; no
-constructor, no pickle and no code of the file's author ever runs.
+each class up in a fixed table of the library's own classes and sets its fields; no pickle and no
+code of the file's author ever runs.
 
     {"format": 1, "model": {"class": "MLP", "fields": {"layers": [...], "activation": "silu"}},
      "preprocessing": {...} or null, "about": {...}}
 
 An array stands as {"array": "model.layers[0].weight"}, its values in the safetensors body. What is built
-of another library's classes (a coupling flow) stands as the plain values it is made from, and its arrays:
+of another library's classes (a coupling flow) stands as the plain values it is made from, and its arrays;
+it is the only thing that reading builds by a constructor, and only if the arrays are of its shapes:
 
     {"class": "CouplingFlow", "blueprint": {"d": 2, "layers": 5, ...}, "arrays": [...]}
 """

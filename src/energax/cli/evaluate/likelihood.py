@@ -47,17 +47,17 @@ class LogLikelihood:
         """Return the mean log-density of the rows; of an energy, log Z and a verdict on it."""
         check_integer(trained.command, "--temperatures", self.temperatures, at_least=1)
         rows, what, found = held_out.rows, held_out.what, None
-        if trained.way.told:
-            if len(rows) > FLOW_ROWS:
-                rows, what = rows[:FLOW_ROWS], f"the first {FLOW_ROWS} of {what}"
-        else:
-            found = self._log_z(trained, seed)
         box = _box(trained)
         if box is not None:
             x = trained.to_model(rows)
             outside = int(np.sum(np.any((x < box.low) | (x > box.high), axis=tuple(range(1, x.ndim)))))
             allowed = "within the box that the run was trained for"
             check(outside == 0, trained.command, "rows", allowed, f"{outside} of {what} outside")
+        if trained.way.told:
+            if len(rows) > FLOW_ROWS:
+                rows, what = rows[:FLOW_ROWS], f"the first {FLOW_ROWS} of {what}"
+        else:
+            found = self._log_z(trained, box, seed)
         values, levels, unit = _log_densities(trained, rows, seed)
         summary = summarise_likelihood(values, trained.size, log_z=found, levels=levels, unit=unit)
         lines = [("rows", what), *_lines(found, summary, trained)]
@@ -71,7 +71,7 @@ class LogLikelihood:
             _facts(found, summary),
         )
 
-    def _log_z(self, trained: Trained, seed: int) -> LogNormalizerEstimate:
+    def _log_z(self, trained: Trained, box: Uniform | None, seed: int) -> LogNormalizerEstimate:
         """Return log Z of a run's energy, or refuse what has none, or none that chains could find."""
         command, objective = trained.command, trained.config.objective
         energy = trained.way.energy(trained.energy)
@@ -86,8 +86,8 @@ class LogLikelihood:
         with ProgressBar(None, 0, 2 * self.temperatures, "annealing") as bar:
             return log_normalizer(
                 energy,
-                _box(trained),
-                exact=objective != "box",  # what is known or integrated is log Z on all of ℝᵈ
+                box,
+                exact=box is None,  # what is known or integrated is log Z on all of ℝᵈ
                 data=trained.to_model(trained.run.load_data().train),
                 temperatures=self.temperatures,
                 chains=self.chains,
