@@ -161,6 +161,7 @@ def limit_threads(threads: int | None) -> int:
     os.sched_setaffinity(0, chosen)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"):
         os.environ[name] = str(len(chosen))
+    os.environ["JAX_NUM_CPU_DEVICES"] = str(len(chosen))  # for chains, as the command line does
     threadpool_limits(len(chosen), user_api="blas")
     return len(chosen)
 

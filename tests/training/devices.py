@@ -42,7 +42,7 @@ class WithChains(DenoisingScoreMatching):
 
 x = np.random.default_rng(0).standard_normal((200, 3)).astype(np.float32)
 energy = ex.energies.MLP((3,), width=8, depth=2, key=jax.random.key(0))
-settings = {"steps": 40, "batch_size": 32, "log_every": 10, "progress": False}
+settings = {"steps": 40, "batch_size": 32, "log_every": 10, "progress": False, "devices": jax.devices()}
 fit = ex.fit(energy, WithChains(0.3), x, key=jax.random.key(1), validation=x[:64], **settings)
 if jax.process_index() == 0:
     leaves = jax.tree.leaves(eqx.filter(fit.energy, eqx.is_array))

@@ -21,6 +21,7 @@ from energax.options import MACHINES, ChainOptions, FlowContrastOptions, of_bits
 from energax.samplers.pools import Normal, Replay
 from energax.tasks import way
 from energax.tasks.way import chain
+from energax.training.mesh import data_mesh
 from energax.typing import Array
 
 __all__ = ["Parts", "build", "parameters"]
@@ -131,7 +132,7 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
     energy = _model(config, shape, seen, energy_key)
     objective = _objective(config, seen)
 
-    devices, batch = jax.device_count(), config.fit.batch_size
+    devices, batch = data_mesh().size, config.fit.batch_size
     check(batch % devices == 0, "fit", "batch_size", f"a multiple of the {devices} devices", batch)
     way(config)
     _trace(objective, energy, batch, shape)

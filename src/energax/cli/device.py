@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
 
 from energax.checks import InputError
+from energax.devices import cores
 
 __all__ = ["cache_folder", "prepare"]
 
@@ -19,7 +21,7 @@ def cache_folder() -> Path:
 
 
 def prepare(device: str = "auto") -> None:
-    """Choose the device and turn on the persistent cache; call before anything is computed.
+    """Choose the device, let each core of a CPU be one, and turn on the persistent cache; call this first.
 
     Parameters
     ----------
@@ -46,6 +48,10 @@ def prepare(device: str = "auto") -> None:
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
         # The cache is a convenience: that it is full or damaged costs time and no words.
         warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache")
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        # Chains are split over them (`energax.devices`). Once JAX has started, its devices are what they are.
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", cores())
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     try:

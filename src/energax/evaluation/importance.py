@@ -37,6 +37,7 @@ import numpy as np
 import scipy.special
 
 from energax.checks import check_array, check_integer
+from energax.devices import gather, spread
 from energax.evaluation.annealing import Annealing, anneal_chain, path_draws
 from energax.loops import compiles_loop, fori
 from energax.typing import Array, ArrayLike, Key
@@ -161,6 +162,7 @@ def _weigh(
     settings, turned = (path, sampler, moves), jnp.asarray(back)
     step = (*(jnp.asarray(a) for a in (betas[0], betas[1], factors[0])), jnp.zeros((), int), turned)
     compiled = compiles_loop(_one, *settings, (x[0], zeros[0], zeros[0]), keys[0], *step)
+    settings, (x, zeros, keys) = spread(settings, (x, zeros, keys))
     starts = range(0, T, CHUNK)
     for first in reversed(starts) if back else starts:
         count = min(CHUNK, T - first)
@@ -180,7 +182,8 @@ def _weigh(
         accepted += float(np.sum(np.asarray(took, np.float64)))
         if progress is not None:
             progress(T - first if back else first + count, T)
-    return AnnealedWeights(total, path.log_base(), jax.vmap(path.leave)(x), accepted / (n * T), back)
+    ends = jax.vmap(path.leave)(gather(x))
+    return AnnealedWeights(total, path.log_base(), ends, accepted / (n * T), back)
 
 
 def _one(path, sampler, moves, chain, key, low, high, factor, t, back):

@@ -6,7 +6,8 @@ A sampler is dynamics on ONE chain,
 
 with the model an argument and never a field. `run` owns the loop: it vmaps the chains, gives
 chain j at step i the key fold_in(fold_in(key, j), i), so that a chain depends on neither the
-number of chains nor the number of steps that follow, and calls observers between chunks.
+number of chains nor the number of steps that follow, splits the chains over the devices
+(`energax.devices`), and calls observers between chunks.
 `walk` is the same dynamics inside a compiled program, for objectives whose chains move in
 every training step: same key, same chains.
 """
@@ -23,6 +24,7 @@ import numpy as np
 
 from energax.checks import InputError, check, check_integer
 from energax.derivatives import Score, bind
+from energax.devices import gather, spread
 from energax.loops import compiles_loop, fori, repeat
 from energax.samplers.schedules import Schedule
 from energax.typing import Array, Condition, Event, Events, Key, Metrics, Model
@@ -152,6 +154,7 @@ def run(
     n = jax.tree.leaves(x)[0].shape[0]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
     x = jax.tree.map(jnp.asarray, x)
+    (sampler, model), (x, condition, keys) = spread((sampler, model), (x, condition, keys))
     states, totals, compiled = _start(sampler, model, x, condition, keys)
 
     records: dict[str, list[Any]] = {name: [] for name in observers}
@@ -187,7 +190,7 @@ def run(
         if values
     }
     info = {name: np.asarray(value) / max(total, 1) for name, value in totals.items()}
-    return Run(jax.vmap(sampler.position)(states), stacked, np.asarray(times), info)
+    return Run(gather(jax.vmap(sampler.position)(states)), stacked, np.asarray(times), info)
 
 
 def walk(

@@ -26,8 +26,15 @@ AXIS = "data"
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """Return a mesh over these devices (all of them, on all hosts, if None)."""
-    return Mesh(np.asarray(devices if devices is not None else jax.devices()), (AXIS,))
+    """Return a mesh over these devices.
+
+    If None: over all of all hosts; but of one host's CPU, whose devices are its cores, over the first. XLA
+    threads a step's products itself there, and parameters renewed on every core cost more than that brings.
+    """
+    if devices is None:
+        cores = jax.default_backend() == "cpu" and jax.process_count() == 1
+        devices = jax.devices()[:1] if cores else jax.devices()
+    return Mesh(np.asarray(devices), (AXIS,))
 
 
 def _shardings(tree: PyTree, mesh: Mesh, spec: P) -> PyTree:

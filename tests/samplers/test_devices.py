@@ -1,0 +1,52 @@
+"""Chains split over devices are the chains of one device, to rounding, and never wait for each other."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).with_name("chains.py")
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chains")
+    found = []
+    for devices in (1, 4):
+        out = folder / f"{devices}.npz"
+        told = subprocess.run(
+            [sys.executable, str(SCRIPT), str(out), str(devices)],
+            env=dict(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert told.returncode == 0, told.stderr
+        found.append(np.load(out))
+    return found
+
+
+@pytest.mark.parametrize(("chains", "devices"), [(5, 1), (6, 2), (8, 4)])
+def test_as_many_devices_as_divide_the_chains(both, chains, devices):
+    one, four = both
+    assert one[f"devices{chains}"] == 1
+    assert four[f"devices{chains}"] == devices
+    for name in ("x", "energy", "score"):
+        np.testing.assert_allclose(four[f"{name}{chains}"], one[f"{name}{chains}"], rtol=1e-4, atol=1e-5)
+
+
+def test_annealed_weights_and_kernel_tests_are_those_of_one_device(both):
+    one, four = both
+    for name in ("weights", "statistic"):
+        np.testing.assert_allclose(four[name], one[name], rtol=1e-3, atol=1e-4)
+    assert abs(four["p_value"] - one["p_value"]) < 0.05  # a draw at the statistic may turn by rounding
+
+
+def test_no_device_waits_for_another(both):
+    one, four = both
+    assert one["partitions"] == 1
+    assert four["partitions"] == 4
+    assert four["waits"] == 0
