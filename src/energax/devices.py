@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections import deque
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -21,7 +20,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-__all__ = ["copies", "cores", "gather", "spread"]
+__all__ = ["cores", "gather", "spread"]
 
 Shared = TypeVar("Shared")
 Split = TypeVar("Split")
@@ -39,8 +38,8 @@ def cores() -> int:
 def spread(shared: Shared, chains: Split) -> tuple[Shared, Split]:
     """Return both trees on the devices of this process: `chains` split along its leading axis.
 
-    As many devices are used as divide the number of chains. Arrays that somebody has laid over several
-    devices already stay where they are, and so does everything else.
+    As many devices are used as divide the number of chains. Chains that somebody has laid over several
+    devices already stay where they are, and so does what they read.
 
     Parameters
     ----------
@@ -49,19 +48,15 @@ def spread(shared: Shared, chains: Split) -> tuple[Shared, Split]:
     chains
         Arrays of one leading axis, at least one of them.
     """
-    leaves = [a for a in jax.tree.leaves((shared, chains)) if eqx.is_array(a)]
+    leaves = [a for a in jax.tree.leaves(chains) if eqx.is_array(a)]
+    (n,) = {a.shape[0] for a in leaves}
     laid = any(isinstance(a, jax.Array) and len(a.sharding.device_set) > 1 for a in leaves)
-    (n,) = {a.shape[0] for a in jax.tree.leaves(chains) if eqx.is_array(a)}
+    laid |= jax.process_count() > 1  # a model of all hosts cannot be put on one
     count = math.gcd(n, jax.local_device_count())
     if laid or count == 1:
         return shared, chains
     mesh = Mesh(np.asarray(jax.local_devices()[:count]), (AXIS,))
     return _put(shared, NamedSharding(mesh, P())), _put(chains, NamedSharding(mesh, P(AXIS)))
-
-
-def copies(tree: Any) -> deque[Any]:
-    """Return the tree on each device of this process, for programs that take turns among them."""
-    return deque(jax.device_put(tree, device) for device in jax.local_devices())
 
 
 def gather(tree: Split) -> Split:

@@ -12,14 +12,12 @@ from p: Liu, Lee & Jordan (2016), Chwialkowski, Strathmann & Gretton (2016). No 
 normaliser, enters.
 
 Every test needs only quadratic forms wᵀHw with many weight vectors w. `quadratic_forms` holds one
-block of BLOCK × BLOCK of H at a time on each device, and its work is in matrix products.
+block of BLOCK × BLOCK of H at a time, and its work is in matrix products.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -27,7 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from energax.derivatives import hutchinson_trace, jacobian_trace, tree_dot
-from energax.devices import copies
 from energax.kernels import Kernel, squared_distances
 from energax.typing import Array, Event, Float, Key, Scalar
 
@@ -112,26 +109,14 @@ def quadratic_forms(
     """
     n = len(rows[0])
     size, padded, whole = _in_blocks(rows)
-    places = copies((whole, jnp.asarray(np.pad(weights, [(0, 0), (0, padded - n)]))))
+    w = jnp.asarray(np.pad(weights, [(0, 0), (0, padded - n)]))
     forms, diagonal = np.zeros(len(weights)), np.zeros(padded)
-    pending: deque[Any] = deque()
-
-    def collect() -> None:
-        i, j, (part, on_diagonal) = pending.popleft()
-        nonlocal forms
-        forms += (1 if i == j else 2) * np.asarray(part, np.float64)
-        if i == j:
-            diagonal[i : i + size] = np.asarray(on_diagonal)
-
     for i in range(0, padded, size):
         for j in range(i, padded, size):  # H is symmetric: a block beside the diagonal stands for two
-            here, w = places[0]
-            places.rotate()
-            pending.append((i, j, _block_forms(block, here, w, jnp.asarray(i), jnp.asarray(j), size)))
-            if len(pending) > 2 * len(places):  # each device has one block at work, and one waiting
-                collect()
-    while pending:
-        collect()
+            part, on_diagonal = _block_forms(block, whole, w, jnp.asarray(i), jnp.asarray(j), size)
+            forms += (1 if i == j else 2) * np.asarray(part, np.float64)
+            if i == j:
+                diagonal[i : i + size] = np.asarray(on_diagonal)
     return forms, diagonal[:n]
 
 

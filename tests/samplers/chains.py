@@ -1,4 +1,4 @@
-"""Chains, an annealing and a kernel test on as many devices as the arguments say; writes what came out.
+"""Chains and an annealing on as many devices as the arguments say; writes what came out.
 
 Run by the tests in processes of their own: python chains.py OUT DEVICES
 """
@@ -56,10 +56,6 @@ assert spread((), (whole,))[1][0] is whole
 base_law = ex.energies.Gaussian(jnp.zeros(3), jnp.eye(3))
 plan = evaluation.plan_annealing(gaussian, base_law, chains=8, temperatures=32, schedule="linear", key=key)
 values["weights"] = evaluation.annealed_importance_sampling(plan, 8, key=key).log_weights
-
-rows = np.asarray(gaussian.sample(key, 1100))
-tested = evaluation.ksd_test(rows, gaussian, draws=50, key=key)  # more rows than a block has
-values |= {"statistic": tested.statistic, "p_value": tested.p_value}
 
 # The loop of the chains: whether a device ever waits for another.
 keys = jax.random.split(key, 8)

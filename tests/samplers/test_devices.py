@@ -38,11 +38,9 @@ def test_as_many_devices_as_divide_the_chains(both, chains, devices):
         np.testing.assert_allclose(four[f"{name}{chains}"], one[f"{name}{chains}"], rtol=1e-4, atol=1e-5)
 
 
-def test_annealed_weights_and_kernel_tests_are_those_of_one_device(both):
+def test_annealed_weights_are_those_of_one_device(both):
     one, four = both
-    for name in ("weights", "statistic"):
-        np.testing.assert_allclose(four[name], one[name], rtol=1e-3, atol=1e-4)
-    assert abs(four["p_value"] - one["p_value"]) < 0.05  # a draw at the statistic may turn by rounding
+    np.testing.assert_allclose(four["weights"], one["weights"], rtol=1e-3, atol=1e-4)
 
 
 def test_no_device_waits_for_another(both):

@@ -284,14 +284,12 @@ def _facts(parts: Any) -> dict[str, Any]:
 def _environment() -> dict[str, Any]:
     import jax
 
-    from energax.training.mesh import data_mesh
-
     return {
         "energax": __version__,
         "jax": jax.__version__,
         "python": platform.python_version(),
         "backend": jax.default_backend(),
-        "devices": data_mesh().size,
+        "devices": jax.device_count(),
     }
 
 

@@ -28,6 +28,7 @@ from jax.sharding import Mesh
 from energax.checks import check, check_array, check_choice
 from energax.config import FitConfig
 from energax.data import Transform
+from energax.devices import gather
 from energax.energies import WithLogNormalizer
 from energax.loops import compiles_loop
 from energax.objectives import Batch, LogNormalizer, Objective
@@ -35,7 +36,7 @@ from energax.progress import ProgressBar
 from energax.training.checkpoint import Checkpoints
 from energax.training.health import Diagnosis, Monitor
 from energax.training.log import MetricsLog
-from energax.training.mesh import data_mesh, place
+from energax.training.mesh import core_mesh, data_mesh, place
 from energax.training.order import rows_of_steps
 from energax.training.rollback import STRIDE, Copy, DivergenceError, changed, copied
 from energax.training.state import FitState, averaged, start
@@ -153,7 +154,8 @@ def fit(
     progress
         Show a progress bar; by default only on a terminal.
     devices
-        Devices to split batches over; all if None.
+        Devices to split batches over. If None all, but of a CPU, whose devices are cores, the first; with
+        convolutions as many as divide the batch.
 
     Returns
     -------
@@ -177,17 +179,13 @@ def fit(
         given = validation if isinstance(validation, Batch) else Batch(validation)
         held_out = _rows("validation", given.x, given.condition)
     mesh = data_mesh(devices)
-    check(
-        config.batch_size % mesh.size == 0,
-        "fit",
-        "batch_size",
-        f"a multiple of the {mesh.size} devices",
-        config.batch_size,
-    )
+    whole = config.batch_size % mesh.size == 0
+    check(whole, "fit", "batch_size", f"a multiple of the {mesh.size} devices", config.batch_size)
     if config.keep == "best":
         check(held_out is not None, "fit", "validation", 'given when keep="best"', None)
 
-    loop = _Loop(model, objective, data, held_out, preprocessing, config, mesh, key)
+    asked = None if devices is None else mesh
+    loop = _Loop(model, objective, data, held_out, preprocessing, config, asked, key)
     store = None if checkpoints is None else Checkpoints(checkpoints, config)
     metrics_log = None
     try:
@@ -216,17 +214,18 @@ class _Loop:
         held_out: Batch | None,
         preprocessing: Transform | None,
         config: FitConfig,
-        mesh: Mesh,
+        mesh: Mesh | None,
         key: Key,
     ):
         order_key, state_key, self.validation_key = jax.random.split(key, 3)
         self.seed = int(jax.random.bits(order_key, dtype=jnp.uint32))
-        self.objective, self.config, self.mesh = objective, config, mesh
-        self.data = place(data, mesh)
-        self.preprocessing = None if preprocessing is None else place(preprocessing, mesh)
-        self.held_out = None if held_out is None else place(held_out, mesh)
+        self.objective, self.config = objective, config
         self.static = eqx.filter(model, eqx.is_array, inverse=True)
-        self.state = place(start(model, objective, _seen(data, preprocessing), config, state_key), mesh)
+        state = start(model, objective, _seen(data, preprocessing), config, state_key)
+        self.lay(data_mesh() if mesh is None else mesh, data, held_out, preprocessing, state)
+        self.compiled = compiles_loop(*loss_shapes(self.constants(0, 1), self.state))
+        if mesh is None and not self.compiled:
+            self.lay(core_mesh(state, config.batch_size), data, held_out, preprocessing, state)
         self.done = 0
         self.status = "running"
         self.rows: list[dict[str, np.ndarray]] = []  # of steps that are not yet in a record
@@ -235,7 +234,21 @@ class _Loop:
         self.candidate: Copy | None = None  # a copy whose own step has not been seen yet
         self.owed = False  # a checkpoint fell due while there was a sign
         self.earlier: int | None = None  # the checkpoint that is healthy while no copy is
-        self.compiled = compiles_loop(*loss_shapes(self.constants(0, 1), self.state))
+
+    def lay(
+        self,
+        mesh: Mesh,
+        data: Batch,
+        held_out: Batch | None,
+        preprocessing: Transform | None,
+        state: FitState,
+    ) -> None:
+        """Put everything on the devices of a mesh."""
+        self.mesh = mesh
+        self.data = place(data, mesh)
+        self.preprocessing = None if preprocessing is None else place(preprocessing, mesh)
+        self.held_out = None if held_out is None else place(held_out, mesh)
+        self.state = place(state, mesh)
 
     def restore(self, store: Checkpoints) -> None:
         self.state = store.restore(self.state)
@@ -409,10 +422,13 @@ class _Loop:
         return averaged(self.state, self.static, self.config)
 
     def result(self, records: list[dict[str, Any]]) -> Fit:
-        energy, nuisance = self.learned()
+        found = (*self.learned(), eqx.combine(self.state.model, self.static))
+        # From a CPU's cores back to one, so that what is computed of them is not computed on each.
+        cores = jax.default_backend() == "cpu" and jax.process_count() == 1
+        energy, nuisance, last = gather(found) if cores else found
         return Fit(
             energy=energy,
-            last=eqx.combine(self.state.model, self.static),
+            last=last,
             nuisance=nuisance,
             state=self.state,
             history=list(records),

@@ -8,6 +8,7 @@ every host must pass the same data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from jax.sharding import PartitionSpec as P
 from energax.objectives import Chains
 from energax.typing import PyTree
 
-__all__ = ["constrain", "data_mesh", "place"]
+__all__ = ["constrain", "core_mesh", "data_mesh", "place"]
 
 AXIS = "data"
 
@@ -28,8 +29,8 @@ AXIS = "data"
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Return a mesh over these devices.
 
-    If None: over all of all hosts; but of one host's CPU, whose devices are its cores, over the first. XLA
-    threads a step's products itself there, and parameters renewed on every core cost more than that brings.
+    If None: over all of all hosts; but of one host's CPU, whose devices are its cores, over the first
+    (see `core_mesh`).
     """
     if devices is None:
         cores = jax.default_backend() == "cpu" and jax.process_count() == 1
@@ -37,14 +38,31 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return Mesh(np.asarray(devices), (AXIS,))
 
 
+def core_mesh(state: PyTree, batch_size: int) -> Mesh:
+    """Return a mesh over as many of the first one's neighbours as divide the batch and the `Chains`.
+
+    For steps with convolutions on one host's CPU: XLA gives the second thread of one device next to none of
+    such a step's work. It does thread products of matrices, and there renewing the parameters on every core
+    costs more than splitting the batch brings.
+    """
+    pools = [leaf for leaf in jax.tree.leaves(state, is_leaf=_is_chains) if _is_chains(leaf)]
+    lengths = [leaf.shape[0] for leaf in jax.tree.leaves(pools)]
+    alone = jax.process_count() == 1
+    return data_mesh(jax.devices()[: math.gcd(jax.device_count(), batch_size, *lengths)] if alone else None)
+
+
+def _is_chains(node: Any) -> bool:
+    return isinstance(node, Chains)
+
+
 def _shardings(tree: PyTree, mesh: Mesh, spec: P) -> PyTree:
     """Return a sharding for each leaf: `spec`, but the data axis for leaves inside `Chains`."""
 
     def mark(node: Any) -> PyTree:
-        inner = P(AXIS) if isinstance(node, Chains) else spec
+        inner = P(AXIS) if _is_chains(node) else spec
         return jax.tree.map(lambda _: NamedSharding(mesh, inner), node)
 
-    return jax.tree.map(mark, tree, is_leaf=lambda node: isinstance(node, Chains))
+    return jax.tree.map(mark, tree, is_leaf=_is_chains)
 
 
 def place(tree: PyTree, mesh: Mesh) -> PyTree:
