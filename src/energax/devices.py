@@ -10,22 +10,23 @@ A chain's numbers do not depend on the split, but for the rounding of matrix pro
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-__all__ = ["cores", "gather", "spread"]
+__all__ = ["cores", "gather", "share", "spread"]
 
 Shared = TypeVar("Shared")
 Split = TypeVar("Split")
 
 AXIS = "chains"
+FEWEST = 8  # rows of a device: of fewer, its products of matrices are hardly any
 
 
 def cores() -> int:
@@ -35,11 +36,17 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def share(rows: int, devices: int) -> int:
+    """Return over how many of the devices so many rows are split: evenly, and at least FEWEST on each."""
+    most = max(1, min(devices, rows // FEWEST))
+    return next(count for count in range(most, 0, -1) if rows % count == 0)
+
+
 def spread(shared: Shared, chains: Split) -> tuple[Shared, Split]:
     """Return both trees on the devices of this process: `chains` split along its leading axis.
 
-    As many devices are used as divide the number of chains. Chains that somebody has laid over several
-    devices already stay where they are, and so does what they read.
+    Chains that somebody has laid over several devices already stay where they are, and so does what they
+    read; chains too few, or of a number that no number of devices divides, stay on one.
 
     Parameters
     ----------
@@ -50,23 +57,32 @@ def spread(shared: Shared, chains: Split) -> tuple[Shared, Split]:
     """
     leaves = [a for a in jax.tree.leaves(chains) if eqx.is_array(a)]
     (n,) = {a.shape[0] for a in leaves}
-    laid = any(isinstance(a, jax.Array) and len(a.sharding.device_set) > 1 for a in leaves)
-    laid |= jax.process_count() > 1  # a model of all hosts cannot be put on one
-    count = math.gcd(n, jax.local_device_count())
-    if laid or count == 1:
+    count = share(n, jax.local_device_count())
+    # A model that is on all hosts cannot be put on the devices of one.
+    if count == 1 or _apart(chains) or jax.process_count() > 1:
         return shared, chains
     mesh = Mesh(np.asarray(jax.local_devices()[:count]), (AXIS,))
     return _put(shared, NamedSharding(mesh, P())), _put(chains, NamedSharding(mesh, P(AXIS)))
 
 
-def gather(tree: Split) -> Split:
-    """Return the arrays where JAX puts new ones, free to meet arrays of any device."""
+def gather(tree: Split, came: Any = ()) -> Split:
+    """Return the arrays where JAX puts new ones, free to meet arrays of any device.
 
-    def one(leaf: Any) -> Any:
-        apart = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
-        return jax.numpy.asarray(np.asarray(leaf)) if apart else leaf
+    Parameters
+    ----------
+    tree
+        What `spread` led to.
+    came
+        What it was given; if somebody had laid that over several devices, nothing is moved.
+    """
+    if _apart(came):
+        return tree
+    return jax.tree.map(lambda a: jnp.asarray(np.asarray(a)) if _apart(a) else a, tree)
 
-    return jax.tree.map(one, tree)
+
+def _apart(tree: Any) -> bool:
+    arrays = (a for a in jax.tree.leaves(tree) if isinstance(a, jax.Array))
+    return any(len(a.sharding.device_set) > 1 for a in arrays)
 
 
 def _put(tree: Any, sharding: NamedSharding) -> Any:

@@ -42,7 +42,7 @@ def chains(n):
 
 
 values = {}
-for n in (5, 6, 8):
+for n in (37, 38, 40):
     ran = chains(n)
     assert len(ran.x.sharding.device_set) == 1, "a run's last positions may meet any other array"
     values |= {f"x{n}": ran.x, f"energy{n}": ran.observed["energy"], f"score{n}": ran.info["score_norm"]}
@@ -50,16 +50,16 @@ for n in (5, 6, 8):
     values[f"devices{n}"] = len(laid.sharding.device_set)
 
 # What a fit or a caller has laid over devices stays where it is.
-(whole,) = spread((), (jnp.zeros((8, 3)),))[1]
+(whole,) = spread((), (jnp.zeros((40, 3)),))[1]
 assert spread((), (whole,))[1][0] is whole
 
 base_law = ex.energies.Gaussian(jnp.zeros(3), jnp.eye(3))
 plan = evaluation.plan_annealing(gaussian, base_law, chains=8, temperatures=32, schedule="linear", key=key)
-values["weights"] = evaluation.annealed_importance_sampling(plan, 8, key=key).log_weights
+values["weights"] = evaluation.annealed_importance_sampling(plan, 32, key=key).log_weights
 
 # The loop of the chains: whether a device ever waits for another.
-keys = jax.random.split(key, 8)
-shared, (x, keys) = spread((samplers.Langevin(0.05), gaussian), (jnp.zeros((8, 3)), keys))
+keys = jax.random.split(key, 40)
+shared, (x, keys) = spread((samplers.Langevin(0.05), gaussian), (jnp.zeros((40, 3)), keys))
 states, totals, _ = base._start(*shared, x, None, keys)
 loop = base._advance.lower(*shared, states, totals, None, keys, jnp.asarray(0), jnp.asarray(4)).compile()
 program = loop.compiled.as_text()

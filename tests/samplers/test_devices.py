@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from energax.devices import share
+
 SCRIPT = Path(__file__).with_name("chains.py")
 
 
@@ -29,7 +31,7 @@ def both(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize(("chains", "devices"), [(5, 1), (6, 2), (8, 4)])
+@pytest.mark.parametrize(("chains", "devices"), [(37, 1), (38, 2), (40, 4)])
 def test_as_many_devices_as_divide_the_chains(both, chains, devices):
     one, four = both
     assert one[f"devices{chains}"] == 1
@@ -48,3 +50,7 @@ def test_no_device_waits_for_another(both):
     assert one["partitions"] == 1
     assert four["partitions"] == 4
     assert four["waits"] == 0
+
+
+def test_no_device_is_left_with_a_few():
+    assert [share(rows, 4) for rows in (1, 8, 15, 16, 24, 31, 32, 33, 4096)] == [1, 1, 1, 2, 3, 1, 4, 3, 4]

@@ -25,7 +25,7 @@ objective = MultiscaleDenoisingScoreMatching()
 
 
 def fit(energy, batch, steps, **settings):
-    settings = {"config": ex.FitConfig(steps=6, batch_size=batch, log_every=2)} | settings
+    settings = {"config": ex.FitConfig(batch_size=batch, log_every=2)} | settings
     return ex.fit(energy, objective, x, key=jax.random.key(1), progress=False, **settings, steps=steps)
 
 
@@ -38,16 +38,16 @@ def spread_over(tree):
 
 
 conv = ex.energies.ResNet((8, 8, 1), layers=6, width=2, key=jax.random.key(0))
-found = fit(conv, 6, 6, validation=x[:7])
+found = fit(conv, 16, 6, validation=x[:7])
 values = {"conv": flat(found), "loss": [r["loss"] for r in found.history], "cores": spread_over(found.state)}
 values["validation"] = found.history[-1]["validation_loss"]
 values["given"] = spread_over((found.energy, found.last, found.nuisance))
-values["odd"] = spread_over(fit(conv, 5, 1).state)
+values["odd"] = spread_over(fit(conv, 15, 1).state)
 mlp = ex.energies.MLP((8, 8, 1), width=8, depth=1, key=jax.random.key(0))
-values["mlp"] = spread_over(fit(mlp, 6, 1).state)
+values["mlp"] = spread_over(fit(mlp, 16, 1).state)
 
-fit(conv, 6, 6, checkpoints=folder, checkpoint_every=3)
+fit(conv, 16, 6, checkpoints=folder, checkpoint_every=3)
 (last,) = Path(folder).glob("*6")
 shutil.rmtree(last)
-values["resumed"] = flat(fit(conv, 6, 6, checkpoints=folder, checkpoint_every=3, resume=True))
+values["resumed"] = flat(fit(conv, 16, 6, checkpoints=folder, checkpoint_every=3, resume=True))
 np.savez(out, **values)

@@ -284,12 +284,14 @@ def _facts(parts: Any) -> dict[str, Any]:
 def _environment() -> dict[str, Any]:
     import jax
 
+    from energax.training.mesh import data_mesh
+
     return {
         "energax": __version__,
         "jax": jax.__version__,
         "python": platform.python_version(),
         "backend": jax.default_backend(),
-        "devices": jax.device_count(),
+        "devices": data_mesh().size,  # a CPU is one, however many cores it has
     }
 
 

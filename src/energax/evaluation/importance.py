@@ -162,6 +162,7 @@ def _weigh(
     settings, turned = (path, sampler, moves), jnp.asarray(back)
     step = (*(jnp.asarray(a) for a in (betas[0], betas[1], factors[0])), jnp.zeros((), int), turned)
     compiled = compiles_loop(_one, *settings, (x[0], zeros[0], zeros[0]), keys[0], *step)
+    came = x
     settings, (x, zeros, keys) = spread(settings, (x, zeros, keys))
     starts = range(0, T, CHUNK)
     for first in reversed(starts) if back else starts:
@@ -182,7 +183,7 @@ def _weigh(
         accepted += float(np.sum(np.asarray(took, np.float64)))
         if progress is not None:
             progress(T - first if back else first + count, T)
-    ends = jax.vmap(path.leave)(gather(x))
+    ends = jax.vmap(path.leave)(gather(x, came))
     return AnnealedWeights(total, path.log_base(), ends, accepted / (n * T), back)
 
 

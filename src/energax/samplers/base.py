@@ -154,6 +154,7 @@ def run(
     n = jax.tree.leaves(x)[0].shape[0]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
     x = jax.tree.map(jnp.asarray, x)
+    came = x
     (sampler, model), (x, condition, keys) = spread((sampler, model), (x, condition, keys))
     states, totals, compiled = _start(sampler, model, x, condition, keys)
 
@@ -190,7 +191,7 @@ def run(
         if values
     }
     info = {name: np.asarray(value) / max(total, 1) for name, value in totals.items()}
-    return Run(gather(jax.vmap(sampler.position)(states)), stacked, np.asarray(times), info)
+    return Run(gather(jax.vmap(sampler.position)(states), came), stacked, np.asarray(times), info)
 
 
 def walk(

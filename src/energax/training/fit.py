@@ -155,7 +155,7 @@ def fit(
         Show a progress bar; by default only on a terminal.
     devices
         Devices to split batches over. If None all, but of a CPU, whose devices are cores, the first; with
-        convolutions as many as divide the batch.
+        convolutions as many as divide the batch, up to eight.
 
     Returns
     -------

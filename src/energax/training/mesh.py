@@ -18,12 +18,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from energax.devices import share
 from energax.objectives import Chains
 from energax.typing import PyTree
 
 __all__ = ["constrain", "core_mesh", "data_mesh", "place"]
 
 AXIS = "data"
+MOST = 8  # cores
 
 
 def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -39,16 +41,17 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def core_mesh(state: PyTree, batch_size: int) -> Mesh:
-    """Return a mesh over as many of the first one's neighbours as divide the batch and the `Chains`.
+    """Return a mesh over at most MOST cores, as many as divide the batch and the `Chains` (`devices.share`).
 
     For steps with convolutions on one host's CPU: XLA gives the second thread of one device next to none of
     such a step's work. It does thread products of matrices, and there renewing the parameters on every core
-    costs more than splitting the batch brings.
+    costs more than splitting the batch brings. The data are copied to every core.
     """
     pools = [leaf for leaf in jax.tree.leaves(state, is_leaf=_is_chains) if _is_chains(leaf)]
     lengths = [leaf.shape[0] for leaf in jax.tree.leaves(pools)]
-    alone = jax.process_count() == 1
-    return data_mesh(jax.devices()[: math.gcd(jax.device_count(), batch_size, *lengths)] if alone else None)
+    if jax.process_count() > 1:
+        return data_mesh()
+    return data_mesh(jax.devices()[: share(math.gcd(batch_size, *lengths), min(jax.device_count(), MOST))])
 
 
 def _is_chains(node: Any) -> bool:
