@@ -65,5 +65,8 @@ loop = base._advance.lower(*shared, states, totals, None, keys, jnp.asarray(0), 
 program = loop.compiled.as_text()
 parts = re.search(r"num_partitions=(\d+)", program)
 values["partitions"] = 1 if parts is None else int(parts.group(1))
-values["waits"] = len(re.findall(r"(?:all-|reduce-scatter|collective)[a-z-]*\(", program))
+WAIT = r"(?:all-|reduce-scatter|collective)[a-z-]*\("
+values["waits"] = len(re.findall(WAIT, program))
+coupled = jax.jit(lambda x: x - x.mean(0)).lower(x).compile().as_text()
+values["waits of coupled chains"] = len(re.findall(WAIT, coupled))
 np.savez(out, **values)

@@ -1,14 +1,12 @@
 """Chains split over devices are the chains of one device, to rounding, and never wait for each other."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from energax.devices import share
+from tests.processes import arrays_of
 
 SCRIPT = Path(__file__).with_name("chains.py")
 
@@ -16,19 +14,7 @@ SCRIPT = Path(__file__).with_name("chains.py")
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chains")
-    found = []
-    for devices in (1, 4):
-        out = folder / f"{devices}.npz"
-        told = subprocess.run(
-            [sys.executable, str(SCRIPT), str(out), str(devices)],
-            env=dict(os.environ),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert told.returncode == 0, told.stderr
-        found.append(np.load(out))
-    return found
+    return [arrays_of(SCRIPT, folder / f"{devices}.npz", devices) for devices in (1, 4)]
 
 
 @pytest.mark.parametrize(("chains", "devices"), [(37, 1), (38, 2), (40, 4)])
@@ -50,6 +36,7 @@ def test_no_device_waits_for_another(both):
     assert one["partitions"] == 1
     assert four["partitions"] == 4
     assert four["waits"] == 0
+    assert four["waits of coupled chains"] > 0, "the check must see chains that read each other"
 
 
 def test_no_device_is_left_with_a_few():

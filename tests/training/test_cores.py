@@ -1,12 +1,11 @@
 """A fit with convolutions runs on all cores of a CPU, and on each number of them is the same to rounding."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.processes import arrays_of
 
 SCRIPT = Path(__file__).with_name("cores.py")
 
@@ -14,19 +13,7 @@ SCRIPT = Path(__file__).with_name("cores.py")
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cores")
-    found = []
-    for cores in (1, 2):
-        out = folder / f"{cores}.npz"
-        told = subprocess.run(
-            [sys.executable, str(SCRIPT), str(out), str(cores), str(folder / f"checkpoints{cores}")],
-            env=dict(os.environ),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert told.returncode == 0, told.stderr
-        found.append(np.load(out))
-    return found
+    return [arrays_of(SCRIPT, folder / f"{n}.npz", n, folder / f"checkpoints{n}") for n in (1, 2)]
 
 
 def test_two_cores_train_what_one_does(both):
