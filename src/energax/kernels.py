@@ -92,8 +92,13 @@ class IMQ(Kernel):
         """Return φ, φ′ and φ″."""
         rate, beta = 1 / self.bandwidth**2, self.exponent
         base = 1 + rate * u
-        value = jax.lax.rsqrt(base) if beta == 0.5 else base**-beta  # a power costs many times a root
-        return Profile(value, -beta * rate * value / base, beta * (beta + 1) * rate**2 * value / base**2)
+        if beta == 0.5:  # one root, where a power and divisions cost many times as much
+            value = jax.lax.rsqrt(base)
+            inverse = value * value
+        else:
+            value, inverse = base**-beta, 1 / base
+        first = -beta * rate * value * inverse
+        return Profile(value, first, -(beta + 1) * rate * inverse * first)
 
 
 def kernel_named(name: str, bandwidth: float | Array) -> Kernel:

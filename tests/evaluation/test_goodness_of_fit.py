@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from energax.blocks import quadratic_forms, random_signs
 from energax.evaluation import fssd_test, ksd_test, linear_ksd_test, mmd_test
 from energax.evaluation import kernel_tests as module
 from energax.evaluation.result import TestResult, bootstrap_p_value
@@ -22,9 +23,10 @@ def ksd(x, key, **settings):
     return ksd_test(x, scores=-x, draws=DRAWS, key=key, **settings)
 
 
-@pytest.mark.parametrize("d", [2, 10, 50])
-def test_ksd_has_its_level(d, key):
-    assert_level(p_values(ksd, normal(d), key, REPLICATES))
+@pytest.mark.parametrize(("d", "n"), [(2, N), (10, 512), (50, N)])
+def test_ksd_has_its_level(d, n, key):
+    # 512 rows are split into eight parts, whose draws share signs.
+    assert_level(p_values(ksd, normal(d, n), key, REPLICATES))
 
 
 def test_the_unbiased_statistic_has_it_too(key):
@@ -96,26 +98,25 @@ class TestMutants:
     """Each must fail the check of level that the right one passes."""
 
     def test_zero_one_weights(self, key, monkeypatch):
-        real = module.quadratic_forms
+        real = module.sign_forms
 
-        def halved(block, rows, weights):
-            zeros_and_ones = np.where(np.arange(len(weights))[:, None] == 0, 1, (weights + 1) // 2)
-            return real(block, rows, zeros_and_ones.astype(np.int8))
+        def halved(block, rows, draws, k):
+            zeros_and_ones = (random_signs(k, draws, len(rows[0])) + 1) // 2
+            return real(block, rows, draws, k)._replace(forms=quadratic_forms(block, rows, zeros_and_ones))
 
-        monkeypatch.setattr(module, "quadratic_forms", halved)
+        monkeypatch.setattr(module, "sign_forms", halved)
         with pytest.raises(AssertionError):
             assert_level(p_values(ksd, normal(2), key, 300))
 
     def test_a_v_statistic_read_as_u(self, key, monkeypatch):
         # The observed value keeps its diagonal, the bootstrap's lose theirs.
-        real = module.quadratic_forms
+        real = module.sign_forms
 
-        def mixed(block, rows, weights):
-            forms, diagonal = real(block, rows, weights)
-            forms[0] += diagonal.sum()
-            return forms, diagonal
+        def mixed(*arguments):
+            found = real(*arguments)
+            return found._replace(total=found.total + found.trace)
 
-        monkeypatch.setattr(module, "quadratic_forms", mixed)
+        monkeypatch.setattr(module, "sign_forms", mixed)
         with pytest.raises(AssertionError):
             assert_level(p_values(lambda x, k: ksd(x, k, statistic="u"), normal(2), key, 300))
 

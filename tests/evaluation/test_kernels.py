@@ -15,9 +15,8 @@ from energax.evaluation import (
     mmd_test,
 )
 from energax.evaluation.fssd import _features, _unbiased
-from energax.evaluation.kernel_tests import SteinBlock
 from energax.kernels import IMQ, RBF, median_bandwidth
-from energax.stein import quadratic_forms, row_sums, stein_kernel, stein_pairs
+from energax.stein import stein_kernel, stein_pairs
 from energax.testing import assert_mean
 from energax.testing.objective import skewed_mixture
 
@@ -52,31 +51,6 @@ def test_its_mean_is_zero_under_the_model_and_is_not_elsewhere(key):
     assert_mean(H, 0.0, "mean Stein kernel of draws of the model")
     off = stein_pairs(IMQ(1.0), x + 0.5, score(x + 0.5), y + 0.5, score(y + 0.5))
     assert off.mean() > 0.02
-
-
-@pytest.mark.parametrize("n", [7, 1024, 1500])
-def test_quadratic_forms_are_double_sums_over_any_number_of_blocks(n, key):
-    x, s = (np.asarray(a) for a in jax.random.normal(key, (2, n, 2)))
-    weights = np.asarray(jax.random.rademacher(key, (5, n), jnp.int8))
-    forms, diagonal = quadratic_forms(SteinBlock(RBF(1.0)), (x, s), weights)
-    a, b = x.astype(np.float64), s.astype(np.float64)
-    difference = a[:, None] - a[None]
-    u = (difference**2).sum(-1)
-    k = np.exp(-u / 2)
-    cross = np.einsum("ijd,ijd->ij", b[None] - b[:, None], difference)
-    H = k * (b @ b.T) - k * cross + k * 2 - u * k
-    np.testing.assert_allclose(forms, np.einsum("wi,ij,wj->w", weights, H, weights), rtol=1e-4, atol=1e-3 * n)
-    np.testing.assert_allclose(diagonal, np.diag(H), rtol=1e-4)
-
-
-@pytest.mark.parametrize("n", [7, 1500])
-def test_row_sums_are_those_of_the_matrix(n, key):
-    x, s = (np.asarray(a) for a in jax.random.normal(key, (2, n, 2)))
-    block = SteinBlock(RBF(1.0))
-    H = np.asarray(stein_kernel(RBF(1.0), x, s, x, s), np.float64)
-    sums, diagonal = row_sums(block, (x, s))
-    np.testing.assert_allclose(sums, H.sum(1), rtol=1e-4, atol=1e-5 * n)
-    np.testing.assert_allclose(diagonal, np.diag(H), rtol=1e-4)
 
 
 def test_the_discrepancys_error_is_honest(key):

@@ -12,12 +12,12 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+from energax.blocks import row_sums
 from energax.evaluation.bandwidth import choose_kernel
 from energax.evaluation.kernel_tests import SteinBlock
 from energax.evaluation.result import Discrepancy
 from energax.evaluation.scores import sample_and_scores
 from energax.kernels import Kernel
-from energax.stein import row_sums
 from energax.typing import ArrayLike, Key, Model
 
 __all__ = ["kernel_stein_discrepancy"]

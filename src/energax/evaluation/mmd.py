@@ -12,17 +12,17 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from energax.blocks import quadratic_forms
 from energax.checks import check, check_array, check_integer
 from energax.evaluation.result import TestResult, bootstrap_p_value
 from energax.kernels import Kernel, kernel_named, median_bandwidth, squared_distances
-from energax.stein import quadratic_forms
 from energax.typing import Array, ArrayLike, Key
 
 __all__ = ["mmd_test"]
 
 
 class KernelBlock(eqx.Module):
-    """A block of the kernel's matrix, for `quadratic_forms`."""
+    """A block of the kernel's matrix, for `energax.blocks`."""
 
     kernel: Kernel
 
@@ -69,7 +69,7 @@ def mmd_test(
     seed = int(jax.random.randint(order_key, (), 0, 2**31 - 1))
     rng = np.random.default_rng(seed)
     orders = np.stack([np.arange(len(z)), *(rng.permutation(len(z)) for _ in range(draws))])
-    forms, _ = quadratic_forms(KernelBlock(kernel), (z,), weights.astype(np.float32)[orders])
+    forms = quadratic_forms(KernelBlock(kernel), (z,), weights.astype(np.float32)[orders])
     return TestResult(
         method="mmd",
         statistic=float(forms[0]),
