@@ -203,6 +203,38 @@ def test_what_a_sampler_has_no_use_for_is_refused(words, said, energax, told_run
     assert err.count("\n") == 1
 
 
+def test_corrected_steps_are_warmed_up_where_nothing_is_annealed(energax, table_file, here):
+    words = ["train", table_file, "--objective", "score-matching", "--out", "run"]
+    assert energax(*words, *QUICK)[0] == 0
+    words = ["sample", "run", "-n", "8", "--sampler", "mala", "--warmup", "100", "--out"]
+    status, _, err = energax(*words, "one")
+    assert status == 0, err
+    accepted = re.search(r"warming up 8 chains \(100 steps\)\naccepted (\d+)% of the proposals", err)
+    assert accepted is not None, err
+    assert 20 < int(accepted.group(1)) < 100
+    assert energax(*words, "two")[0] == 0
+    one, two = (np.load(here / name / "samples.npz")["samples"] for name in ("one", "two"))
+    np.testing.assert_array_equal(one, two)
+    assert 100 < one[:, 0].mean() < 240
+    # Unadjusted steps of that size would not do, and say so.
+    status, _, err = energax("sample", "run", "-n", "8", "--epsilon", "0.8", "--hold", "1")
+    assert status == 0, err
+    assert re.search(r"note: of such Langevin steps \d+% would be accepted", err)
+    status, _, err = energax("sample", "run", "-n", "8", "--epsilon", "0.01", "--hold", "1")
+    assert "note" not in err
+    assert set(np.loadtxt(here / "one" / "energy.csv", delimiter=",", skiprows=1)[:, 1]) == {1.0}
+
+
+def test_an_anneal_is_corrected_as_it_is(energax, table_run, here):
+    status, _, err = energax("sample", table_run, "-n", "4", "--sampler", "hmc", "--out", "drawn")
+    assert status == 0, err
+    assert "accepted" in err
+    assert "warming up" not in err
+    status, _, err = energax("sample", table_run, "--warmup", "10")
+    assert status == 2
+    assert "--warmup must be left out: annealed has no use for it; got 10" in err
+
+
 def test_a_run_that_is_not_told_the_noise_has_one_sampler_and_no_likelihood(energax, table_run, table_file):
     status, _, err = energax("sample", table_run, "--sampler", "reverse-diffusion")
     assert status == 2

@@ -6,10 +6,11 @@ import pytest
 
 import energax as ex
 from energax.config import RunConfig, replace
-from energax.energies import GaussianMixture, Smoothings
+from energax.energies import Gaussian, GaussianMixture, Smoothings
 from energax.options import OBJECTIVES
-from energax.tasks import generate, way
-from energax.tasks.way import SAMPLERS
+from energax.samplers import HMC
+from energax.tasks import generate, warm_up, way
+from energax.tasks.way import CORRECTED, OF_NOISE
 from energax.testing import assert_mean
 
 # Asymmetric, with a small mode that only a start from far away can weigh.
@@ -28,7 +29,7 @@ CONFIG = replace(
 )
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", ["annealed", *OF_NOISE])
 def test_every_sampler_of_a_noise_conditional_model_goes_down_its_ladder(sampler):
     the_way = way(CONFIG, sampler)
     name, levels = the_way.schedule
@@ -48,7 +49,7 @@ def test_correctors_share_the_evaluations_and_the_prior_knows_the_data():
     assert way(CONFIG).start == 20.0
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS[1:])
+@pytest.mark.parametrize("sampler", OF_NOISE)
 def test_the_law_is_the_models(sampler, key):
     the_way = way(CONFIG, sampler, data_scale=1.6)
     n = 64 * 100
@@ -75,3 +76,59 @@ def test_other_objectives_refuse_what_must_be_told_the_noise(objective):
         way(config, "probability-flow")
     with pytest.raises(ex.InputError, match=r"did you mean 'probability-flow'\?"):
         way(config, "probability-fow")
+
+
+NARROW = Gaussian([3.0, -1.0], [[0.01, 0.09], [0.09, 1.0]])  # Langevin steps of 0.2 fly off it
+SHORT = {"objective": "score-matching", "sampler.hold": 100, "sampler.anneal": 200, "sampler.cool": 100}
+
+
+@pytest.mark.parametrize("sampler", CORRECTED)
+def test_a_corrected_sampler_finds_its_step_and_the_law(sampler, key):
+    the_way = way(replace(RunConfig(), SHORT), sampler, warmup=200 if sampler == "nuts" else 500)
+    assert the_way.horizon == {"mala": 400, "hmc": 40, "nuts": 40}[sampler]
+    each = 6 if sampler == "nuts" else 25  # all chains wait for the longest path
+    n = 64 * each
+    warmed, start = warm_up(the_way, NARROW, n, key=key, center=0.0)
+    assert warmed.horizon == the_way.horizon
+    x = generate(NARROW, n, key=key, sampler=warmed.sampler, start=start, final_jump=False)
+    y = (x - np.asarray(NARROW.mean)).reshape(64, each, 2)
+    moments = np.concatenate([y, y**2, (y[..., :1] * y[..., 1:])], -1).mean(1)
+    scale = np.array([0.1, 1.0, 0.01, 1.0, 0.1])
+    wanted = np.array([0.0, 0.0, 0.01, 1.0, 0.09])
+    assert_mean(moments / scale, wanted / scale, "means, variances, covariance", allowance=0.03)
+
+
+def test_uncorrected_steps_of_the_same_size_fly_off(key):
+    the_way = way(replace(RunConfig(), SHORT))
+    with pytest.warns(UserWarning, match="64 of 64 chains left"):
+        generate(NARROW, 64, key=key, sampler=the_way.sampler, center=0.0, final_jump=False)
+
+
+def test_an_anneal_can_be_corrected_and_needs_no_warm_up():
+    config = replace(RunConfig(), {"sampler.hold": 100, "sampler.anneal": 300, "sampler.cool": 200})
+    plain, mala, nuts = (way(config, sampler) for sampler in ("annealed", "mala", "nuts"))
+    assert (mala.horizon, nuts.horizon, nuts.warmup) == (plain.horizon, plain.horizon // 10, 0)
+    np.testing.assert_allclose(mala.schedule[1][:400], plain.schedule[1][:400])
+    np.testing.assert_allclose(nuts.schedule[1][[0, 9]], plain.schedule[1][[0, 99]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"objective": "noise-conditional", "objective.sigma_max": 5.0, "objective.levels": 9}, "noise"),
+        ({"objective": "box"}, "walls"),
+        ({"objective": "non-negative"}, "walls"),
+        ({"objective": "ratio"}, "counted"),
+        ({"objective": "persistent-cd", "energy": "bernoulli-rbm"}, "counted"),
+    ],
+)
+def test_what_has_no_plain_energy_on_the_reals_refuses_to_be_corrected(changes, kind):
+    with pytest.raises(ex.InputError, match=rf"sampler must be 'annealed'.* for .*{kind}.*; got 'hmc'"):
+        way(replace(RunConfig(), changes), "hmc")
+
+
+def test_a_step_that_rejects_everything_is_told_with_what_was_seen(key):
+    with pytest.raises(
+        ex.InputError, match=r"try a tenth of it.*got a mean acceptance of 0.*64 of 64 chains"
+    ):
+        generate(NARROW, 64, key=key, sampler=HMC(50.0, temperature=ex.samplers.schedules.constant(1.0, 20)))

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,21 +20,26 @@ from energax.cli.trained import Trained
 from energax.config import replace
 from energax.files import write_whole
 from energax.progress import ProgressBar
-from energax.samplers import Observer, Run, observers
+from energax.samplers import MALA, Langevin, Observer, Run, observers
+from energax.samplers import run as run_chains
+from energax.samplers.diagnostics import acceptance
 from energax.tasks import Way, way
+from energax.tasks.way import CORRECTED
 from energax.training.modelfile import load
 
-__all__ = ["draw", "sample", "sampling"]
+__all__ = ["Drawn", "draw", "sample", "sampling"]
 
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
+TOO_LARGE = 0.5  # acceptance of corrected Langevin steps: 0.574 is best, and what is above it errs little
 OF_FLOWS = "flow"
 SCHEDULE = {"hold", "anneal", "cool", "noise_max", "epsilon"}
 # What each sampler's command line does not speak of.
 NOT_OF = {
-    "annealed": {"corrector_steps", "snr"},
-    "reverse-diffusion": {"noise_max", "epsilon"},
-    "probability-flow": {*SCHEDULE, "corrector_steps", "snr"},
-    OF_FLOWS: {*SCHEDULE, "corrector_steps", "snr"},
+    "annealed": {"corrector_steps", "snr", "warmup"},
+    "reverse-diffusion": {"noise_max", "epsilon", "warmup"},
+    "probability-flow": {*SCHEDULE, "corrector_steps", "snr", "warmup"},
+    OF_FLOWS: {*SCHEDULE, "corrector_steps", "snr", "warmup"},
+    **{name: {"corrector_steps", "snr"} for name in CORRECTED},
 }
 
 
@@ -65,12 +70,13 @@ def sample(
         scale = getattr(trained.energy, "scale", 1.0)
         trained.way = way(replace(trained.config, changes), sampler, data_scale=scale, **options)
         folder = target_folder(out, run)
-        samples, table = draw(trained, n, seed)
+        drawn = draw(trained, n, seed)
+        samples, table = drawn.samples, drawn.table
         _keep(folder, trained, samples)
         if "mean_energy" in table:
             write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
             draw_trace(folder / "energy.png", table)
-        _draw_strip(folder / "annealing.png", trained, n, seed)
+        _draw_strip(folder / "annealing.png", trained, drawn, n, seed)
     print(f"{len(samples)} samples in {folder / 'samples.npz'}, shown in {folder / 'samples.png'}")
     return 0
 
@@ -101,9 +107,49 @@ def _of_its_flow(trained: Trained, n: int, seed: int) -> np.ndarray:
     return trained.to_data(z.reshape(n, *trained.energy.event_shape))
 
 
-def _anneal(trained: Trained, n: int, seed: int, label: str, seen: dict[str, Observer], every: int) -> Run:
-    """Draw n samples the model's way, with a bar."""
+class Drawn(NamedTuple):
+    """What was drawn, and how.
+
+    Parameters
+    ----------
+    samples
+        In the data's units; lost chains are left out.
+    table
+        What was annealed and the mean energy on the way.
+    way
+        With the steps and masses of the warm-up, if there was one.
+    start
+        Where that left the chains; None without one.
+    """
+
+    samples: np.ndarray
+    table: dict[str, np.ndarray]
+    way: Way
+    start: np.ndarray | None
+
+
+def _warmed(trained: Trained, n: int, seed: int) -> tuple[Way, np.ndarray | None]:
+    """Return the run's way with its step and masses, and where the chains are then."""
     the_way = trained.way
+    if not the_way.warmup:
+        return the_way, None
+    print(f"warming up {n} chains ({the_way.warmup} steps)", file=sys.stderr)
+    key = jax.random.key(seed)
+    the_way, x = tasks.warm_up(the_way, trained.energy, n, key=key, center=trained.center)
+    return the_way, np.asarray(x)
+
+
+def _anneal(
+    trained: Trained,
+    the_way: Way,
+    start: np.ndarray | None,
+    n: int,
+    seed: int,
+    label: str,
+    seen: dict[str, Observer],
+    every: int,
+) -> Run:
+    """Draw n samples that way, with a bar."""
     with sampling(the_way.horizon, label) as progress:
         return tasks.anneal(
             trained.energy,
@@ -112,6 +158,7 @@ def _anneal(trained: Trained, n: int, seed: int, label: str, seen: dict[str, Obs
             sigma_0=the_way.sigma_0 or 0.0,
             noise_max=the_way.start,
             sampler=the_way.sampler,
+            start=start,
             center=trained.center,
             final_jump=the_way.sigma_0 is not None and not the_way.told,
             observers=seen,
@@ -120,13 +167,16 @@ def _anneal(trained: Trained, n: int, seed: int, label: str, seen: dict[str, Obs
         )
 
 
-def draw(trained: Trained, n: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return samples in the data's units, and what was annealed and the mean energy on the way."""
-    the_way = trained.way
+def draw(trained: Trained, n: int, seed: int) -> Drawn:
+    """Return samples of a run, drawn its way."""
+    the_way, start = _warmed(trained, n, seed)
     has_energy = not the_way.told and the_way.energy(trained.energy) is not None
     seen: dict[str, Observer] = {"energy": observers.energy} if has_energy else {}
-    drawn = _anneal(trained, n, seed, "sampling", seen, max(1, the_way.horizon // RECORDS))
-    z = np.asarray(drawn.x)
+    every = max(1, the_way.horizon // RECORDS)
+    ran = _anneal(trained, the_way, start, n, seed, "sampling", seen, every)
+    if "acceptance" in ran.info:
+        print(f"accepted {np.mean(ran.info['acceptance']):.0%} of the proposals", file=sys.stderr)
+    z = np.asarray(ran.x)
     kept = trained.stayed(z)
     lost = n - int(kept.sum())
     hint = "a sampler.noise_max well below objective.sigma_max, or a longer training, holds them"
@@ -139,10 +189,24 @@ def draw(trained: Trained, n: int, seed: int) -> tuple[np.ndarray, dict[str, np.
     )
     if lost:
         print(f"note: {lost} of {n} chains left all bounds and are left out; {hint}", file=sys.stderr)
-    table = {"step": drawn.steps, **_annealed(the_way, drawn.steps)}
+    if has_energy and the_way.sigma_0 is None and isinstance(the_way.sampler, Langevin):
+        _note_steps(trained, the_way.sampler, z[kept])
+    table = {"step": ran.steps, **_annealed(the_way, ran.steps)}
     if has_energy:
-        table["mean_energy"] = drawn.observed["energy"][:, kept].mean(axis=1)
-    return trained.to_data(z[kept]), table
+        table["mean_energy"] = ran.observed["energy"][:, kept].mean(axis=1)
+    return Drawn(trained.to_data(z[kept]), table, the_way, start)
+
+
+def _note_steps(trained: Trained, sampler: Langevin, z: np.ndarray) -> None:
+    """Tell of Langevin steps that are too large: MALA would refuse them where the chains are."""
+    corrected = MALA(float(sampler.step_size(0)))
+    accepted = acceptance(run_chains(corrected, trained.energy, z, key=jax.random.key(0), steps=1))
+    if not accepted > TOO_LARGE:
+        print(
+            f"note: of such Langevin steps {accepted:.0%} would be accepted, so these are not the energy's "
+            "draws; --sampler mala finds a step and errs by none, or take a smaller --epsilon",
+            file=sys.stderr,
+        )
 
 
 def _annealed(the_way: Way, steps: np.ndarray) -> dict[str, np.ndarray]:
@@ -151,16 +215,18 @@ def _annealed(the_way: Way, steps: np.ndarray) -> dict[str, np.ndarray]:
     return {name: values[np.minimum(steps, len(values) - 1)]}
 
 
-def _draw_strip(path: Path, trained: Trained, n: int, seed: int) -> None:
+def _draw_strip(path: Path, trained: Trained, drawn: Drawn, n: int, seed: int) -> None:
     """Run the first few chains again (a chain does not depend on how many there are) and show them."""
-    the_way = trained.way
+    the_way = drawn.way
     shown = min(n, CHAINS_SHOWN if trained.image is not None else POINTS_SHOWN)
     watched: dict[str, Observer] = {"position": observers.position}
     if the_way.told:
         watched["denoised"] = observers.denoised_at(tuple(the_way.schedule[1].tolist()))
     elif the_way.sigma_0 is not None:
         watched["denoised"] = observers.denoised(the_way.sigma_0)
-    seen = _anneal(trained, shown, seed, "showing how", watched, -(-the_way.horizon // (TIMES_SHOWN - 1)))
+    start = None if drawn.start is None else drawn.start[:shown]
+    every = -(-the_way.horizon // (TIMES_SHOWN - 1))
+    seen = _anneal(trained, the_way, start, shown, seed, "showing how", watched, every)
     kept = trained.stayed(np.asarray(seen.x))
     if not kept.any():
         return

@@ -10,6 +10,7 @@ from energax.tasks.likelihood import Likelihood, log_likelihood
 from energax.tasks.operators import Blur, Downsample, Matrix, linear_operator, projections
 from energax.tasks.restore import restore
 from energax.tasks.score import score
+from energax.tasks.warm_up import warm_up
 from energax.tasks.way import Way, way
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "restore",
     "restore_flips",
     "score",
+    "warm_up",
     "way",
 ]

@@ -13,7 +13,15 @@ import numpy as np
 
 from energax.checks import check, check_array, check_integer
 from energax.derivatives import bind
-from energax.samplers import Observer, Run, Sampler, annealed_langevin, denoising_jump, run
+from energax.samplers import (
+    Observer,
+    Run,
+    Sampler,
+    annealed_langevin,
+    denoising_jump,
+    run,
+)
+from energax.samplers.diagnostics import check_acceptance
 from energax.typing import Array, ArrayLike, Condition, Key, Model
 
 __all__ = [
@@ -23,6 +31,7 @@ __all__ = [
     "generate",
     "jump",
     "start_noise",
+    "starts",
     "warn_of_lost_chains",
 ]
 
@@ -51,6 +60,12 @@ def start_noise(sampler: Sampler | None, noise_max: float | None, sigma_0: float
     """Return the noise to start from: as asked, else where the sampler's levels start, else 10 σ₀."""
     own = None if sampler is None else sampler.start_noise
     return noise_max if noise_max is not None else 10 * sigma_0 if own is None else own
+
+
+def starts(key: Key, n: int, shape: tuple[int, ...], center: float | Array, noise_max: float) -> Array:
+    """Return where chains start: row i is the same for every n."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
+    return center + noise_max * jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
 
 
 def warn_of_lost_chains(x: Array | np.ndarray) -> None:
@@ -121,6 +136,11 @@ def anneal(
     -------
     Run
         `.x` holds the samples, shape (n, *event).
+
+    Raises
+    ------
+    InputError
+        For bad arguments, or if a sampler's proposals are all but always refused.
     """
     check_integer("anneal", "n", n, at_least=1)
     shape = event_shape_of(energy, event_shape, "anneal")
@@ -129,9 +149,7 @@ def anneal(
     check_sampler_given("anneal", told, sampler)
     noise_max = start_noise(sampler, noise_max, sigma_0)
     if start is None:
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(start_key, jnp.arange(n))
-        noise = jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
-        start = center + noise_max * noise
+        start = starts(start_key, n, shape, center, noise_max)
     else:
         start = jnp.asarray(check_array("anneal", "start", start, event_shape=shape))
         check(len(start) == n, "anneal", "start", f"of {n} rows", len(start))
@@ -145,6 +163,8 @@ def anneal(
         every=every,
         progress=progress,
     )
+    if "acceptance" in result.info:
+        check_acceptance(result)
     if not (not told if final_jump is None else final_jump):
         return result
     return result._replace(x=jump(energy, result.x, jnp.asarray(sigma_0), condition))

@@ -16,6 +16,12 @@ A noise-conditional model, which is told the noise, may be sampled in two other 
                          Langevin corrections; as many scores as the anneal has steps
     probability-flow     its deterministic flow, an ODE with adaptive steps; only the start is random
 
+An energy on ℝᵈ may be sampled by steps that are accepted or refused, exact at any step size (`CORRECTED`):
+
+    mala, hmc, nuts      at the same temperatures; where these are all 1 a warm-up finds step and masses
+
+MALA takes as many steps as Langevin dynamics would; HMC and NUTS, whose steps are paths, a tenth of them.
+
 This is the one place where a configuration becomes a sampler.
 """
 
@@ -32,6 +38,7 @@ from energax.options import MACHINES, ChainOptions, of_bits
 from energax.samplers import (
     HMC,
     MALA,
+    NUTS,
     AnnealedNoiseLangevin,
     BitGibbs,
     BlockGibbs,
@@ -41,14 +48,21 @@ from energax.samplers import (
     ReverseDiffusion,
     Sampler,
     VarianceExploding,
+    annealed_hmc,
     annealed_langevin,
+    annealed_mala,
     schedules,
 )
+from energax.samplers.adaptation import FEWEST_STEPS
 from energax.typing import Model
 
-__all__ = ["SAMPLERS", "Way", "chain", "way"]
+__all__ = ["CORRECTED", "SAMPLERS", "Way", "chain", "way"]
 
-SAMPLERS = ("annealed", "reverse-diffusion", "probability-flow")
+OF_NOISE = ("reverse-diffusion", "probability-flow")  # for models that are told the noise
+CORRECTED = {"mala": 1, "hmc": 10, "nuts": 10}  # Langevin steps that one step stands for
+SAMPLERS = ("annealed", *OF_NOISE, *CORRECTED)
+WARMUP = 500  # steps
+WALLED = ("non-negative", "box")
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,8 @@ class Way:
         Whether the model must be told the noise level.
     sigmas
         Smallest and largest noise level that the model was trained on, or None.
+    warmup
+        Steps in which `tasks.warm_up` is to find the sampler's step and masses; 0 if they are known.
     """
 
     sampler: Sampler
@@ -75,6 +91,7 @@ class Way:
     sigma_0: float | None
     told: bool = False
     sigmas: tuple[float, float] | None = None
+    warmup: int = 0
 
     @property
     def horizon(self) -> int:
@@ -85,7 +102,7 @@ class Way:
     @property
     def schedule(self) -> tuple[str, np.ndarray]:
         """What is annealed, "temperature" or "noise", and its value at each step."""
-        if isinstance(self.sampler, Langevin):
+        if isinstance(self.sampler, Langevin | MALA | HMC | NUTS):
             return "temperature", np.asarray(self.sampler.temperature.values)
         if isinstance(self.sampler, AnnealedNoiseLangevin):
             return "noise", np.asarray(self.sampler.noise().values)
@@ -108,6 +125,7 @@ def way(
     corrector_steps: int = 1,
     snr: float = 0.16,
     data_scale: float = 1.0,
+    warmup: int = WARMUP,
 ) -> Way:
     """Return how a model of this configuration is to be used.
 
@@ -116,13 +134,16 @@ def way(
     config
         The run's configuration.
     sampler
-        "annealed", the dynamics of the objective in the table above; or, of a noise-conditional
-        model, "reverse-diffusion" or "probability-flow". To inpaint, take the first.
+        "annealed", Langevin dynamics, or what the table above has instead; of a noise-conditional model also
+        "reverse-diffusion" or "probability-flow", of an energy on ℝᵈ "mala", "hmc" or "nuts". To inpaint
+        and restore, take the first.
     corrector_steps, snr
         Those of `samplers.ReverseDiffusion`.
     data_scale
         Standard deviation of the data per coordinate, as the model sees them, for the prior that
         reverse diffusion and the flow start from.
+    warmup
+        Steps of the warm-up of mala, hmc and nuts, where they need one.
 
     Raises
     ------
@@ -135,11 +156,15 @@ def way(
     allowed = (
         "'annealed' (the others need a model that is told the noise, of the objective noise-conditional)"
     )
-    check(told or sampler == "annealed", "sample", "sampler", allowed, f"{sampler!r} for {config.objective}")
+    check(
+        told or sampler not in OF_NOISE, "sample", "sampler", allowed, f"{sampler!r} for {config.objective}"
+    )
     for name in ("hold", "anneal", "cool"):
         check_integer("sampler", name, getattr(s, name), at_least=1)
     total = s.hold + s.anneal + s.cool
     constant = schedules.constant(1.0, total)
+    if sampler in CORRECTED:
+        return _corrected(config, sampler, warmup)
     if config.objective == "multiscale":
         tempered = annealed_langevin(
             sigma_0=options.sigma_0,
@@ -184,6 +209,38 @@ def way(
     if config.objective == "box":
         return Way(ReflectedLangevin(langevin, options.low, options.high), s.noise_max, None)
     return Way(langevin, s.noise_max, None)
+
+
+def _corrected(config: RunConfig, named: str, warmup: int) -> Way:
+    """Return the way by steps that are accepted or refused, of an energy that has them."""
+    options, s, gradients = config.objective_options, config.sampler, CORRECTED[named]
+    told, walls = config.objective == "noise-conditional", config.objective in WALLED
+    states = config.energy in MACHINES or of_bits(config.objective, options)
+    kind = "a noise-conditional model" if told else "data with walls" if walls else "states that are counted"
+    other = ", ".join(repr(name) for name in ("annealed", *(OF_NOISE if told else ())))
+    check(not (told or walls or states), "sample", "sampler", f"{other} for {kind}", repr(named))
+    hold, anneal, cool = (max(1, steps // gradients) for steps in (s.hold, s.anneal, s.cool))
+    if config.objective == "multiscale":
+        made = annealed_mala if named == "mala" else annealed_hmc
+        tempered = made(
+            sigma_0=options.sigma_0,
+            noise_max=s.noise_max,
+            epsilon=s.epsilon * options.sigma_0,
+            hold=hold,
+            anneal=anneal,
+            cool=cool,
+        )
+        if named == "nuts":
+            tempered = NUTS(tempered.step_size, temperature=tempered.temperature)
+        return Way(tempered, s.noise_max, options.sigma_0, False, (options.sigma_min, options.sigma_max))
+    sigma = options.sigma if config.objective == "denoising" else None
+    step, temperature = s.epsilon * (sigma or 1.0), schedules.constant(1.0, hold + anneal + cool)
+    one: Sampler = MALA(step**2 / 2, temperature)
+    if named != "mala":
+        one = {"hmc": HMC, "nuts": NUTS}[named](step, temperature=temperature)
+    check_integer("sample", "warmup", warmup, at_least=FEWEST_STEPS)
+    sigmas = None if sigma is None else (sigma, sigma)
+    return Way(one, s.noise_max if sigma is None else sigma, sigma, False, sigmas, warmup)
 
 
 def chain(config: RunConfig, steps: int = 1) -> Sampler:

@@ -17,7 +17,9 @@ def sample(
     *,
     n: Annotated[int, Parameter(name=("-n", "--number"))] = 64,
     seed: Seed = 0,
-    sampler: Literal["annealed", "reverse-diffusion", "probability-flow", "flow"] = "annealed",
+    sampler: Literal[
+        "annealed", "mala", "hmc", "nuts", "reverse-diffusion", "probability-flow", "flow"
+    ] = "annealed",
     hold: int | None = None,
     anneal: int | None = None,
     cool: int | None = None,
@@ -25,12 +27,22 @@ def sample(
     epsilon: float | None = None,
     corrector_steps: int | None = None,
     snr: float | None = None,
+    warmup: int | None = None,
     out: Path | None = None,
 ) -> int:
     """Draw samples by the dynamics that suit the objective, and show how they came about.
 
     An energy of many noise levels is annealed in temperature, a noise-conditional model in
     noise; what was trained without noise is sampled at T = 1 for all the steps together.
+
+    Langevin steps err by their size. An energy can be sampled without that error (--sampler):
+
+        mala                the same steps, each accepted or refused: for
+                            whatever was trained without noise
+        hmc, nuts           paths of many gradients, a tenth as many: for narrow
+                            or correlated laws. Chains of nuts wait for the longest path
+
+    Where nothing is annealed they are warmed up first (--warmup steps), which finds step and masses.
 
     A noise-conditional model has three samplers (--sampler):
 
@@ -63,15 +75,16 @@ def sample(
         energax sample runs/digits --epsilon 0.5 --out wider/
         energax sample runs/ncsn --sampler reverse-diffusion --anneal 100 --hold 1 --cool 1
         energax sample runs/ncsn --sampler probability-flow
+        energax sample runs/table -n 1000 --sampler nuts
         energax sample runs/fce --sampler flow
 
     Parameters
     ----------
     n
-        How many; sample i does not depend on it.
+        How many; sample i does not depend on it (but for a warm-up, whose step all chains decide).
     sampler
-        annealed; for a noise-conditional model reverse-diffusion or probability-flow; flow for a run that
-        learned one.
+        annealed (Langevin dynamics); for an energy mala, hmc or nuts; for a noise-conditional model
+        reverse-diffusion or probability-flow; flow for a run that learned one.
     hold
         Steps at the first temperature. Where nothing is annealed in temperature, hold, anneal and
         cool count together, as evaluations of the model. [default: the run's configuration]
@@ -89,6 +102,9 @@ def sample(
     snr
         Signal-to-noise ratio of those steps, below 1: larger moves more and errs more.
         [default: 0.16]
+    warmup
+        Steps in which mala, hmc and nuts find their step and masses, where nothing is annealed.
+        [default: 500]
     out
         The folder to write to. [default: the run folder]
     """
@@ -102,7 +118,7 @@ def sample(
         "sampler.epsilon": epsilon,
     }
     changes = {name: value for name, value in schedule.items() if value is not None}
-    options = {"corrector_steps": corrector_steps, "snr": snr}
+    options = {"corrector_steps": corrector_steps, "snr": snr, "warmup": warmup}
     options = {name: value for name, value in options.items() if value is not None}
     return sample(run, n=n, seed=seed, changes=changes, out=out, sampler=sampler, options=options)
 

@@ -21,7 +21,7 @@ STACKED = "stacked-"
 @lru_cache(maxsize=2)
 def samples_of(trained: Trained, n: int, seed: int) -> np.ndarray:
     """Return n samples in the data's units: one sampling for all parts that ask for the same."""
-    return draw(trained, n, seed)[0]
+    return draw(trained, n, seed).samples
 
 
 def classifier_for(dataset: Dataset) -> Classifier:

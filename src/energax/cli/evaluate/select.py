@@ -46,7 +46,7 @@ class Selection:
         found: dict[int, Quality] = {}
         energies, now = dict(kept_energies(trained)), trained.energy
         for step, trained.energy in energies.items():
-            samples = draw(trained, self.n, seed)[0]
+            samples = draw(trained, self.n, seed).samples
             found[step] = frechet_distance(features.of(samples), reference, of=features.name)
         trained.energy = now
         best = min(found, key=lambda step: found[step].estimate)

@@ -1,0 +1,55 @@
+"""A warm-up before samples are drawn: chains reach the law, and its step size and masses are found."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from energax.samplers import adapt, schedules
+from energax.tasks.generate import event_shape_of, starts
+from energax.tasks.way import Way
+from energax.typing import Array, ArrayLike, Condition, Key, Model
+
+__all__ = ["warm_up"]
+
+
+def warm_up(
+    the_way: Way,
+    energy: Model,
+    n: int,
+    *,
+    key: Key,
+    start: ArrayLike | None = None,
+    center: float | Array = 0.5,
+    condition: Condition | None = None,
+    event_shape: tuple[int, ...] | None = None,
+) -> tuple[Way, Array]:
+    """Return the way with the step size and masses that `samplers.adapt` found, and where the n chains are.
+
+    Give both to `anneal`, as `sampler=` and `start=`. All chains decide the step, so a sample depends on n.
+
+    Parameters
+    ----------
+    the_way
+        With a `warmup`, of one temperature.
+    energy, n, key, start, center, condition, event_shape
+        As for `anneal`; the chains start as they do there.
+
+    Raises
+    ------
+    InputError
+        If no step size makes proposals acceptable.
+    """
+    start_key, run_key = jax.random.split(key)
+    if start is None:
+        shape = event_shape_of(energy, event_shape, "warm_up")
+        start = starts(start_key, n, shape, center, the_way.start)
+    temperature = lambda s: s.temperature  # noqa: E731
+    # A table of the temperatures' length is the sampler's horizon, which a warm-up has of its own.
+    endless = eqx.tree_at(temperature, the_way.sampler, schedules.constant(1.0))
+    found = adapt(endless, energy, jnp.asarray(start), key=run_key, steps=the_way.warmup, condition=condition)
+    sampler = eqx.tree_at(temperature, found.sampler, temperature(the_way.sampler))
+    return dataclasses.replace(the_way, sampler=sampler, warmup=0), found.x
