@@ -114,15 +114,15 @@ def distil(
         width=width,
         bandwidth=bandwidth,
         draws=JUDGED,
-        discrepancy=float(after.settings["discrepancy"]),
-        before=float(before.settings["discrepancy"]),
+        discrepancy=after.statistic / after.n,
+        before=before.statistic / before.n,
         p_value=after.p_value,
     )
     _keep(out, trained, done, made, time.perf_counter() - began)
     print(f"judged by the kernel Stein test against that energy: {made.judgement}")
     print(
-        "A discrepancy of scores hardly sees how much mass lies in which of several far modes: look at the "
-        "draws, too, beside those of the run."
+        "A discrepancy of scores hardly sees how much mass lies in which of several far modes, and sees "
+        "little in many columns: look at the draws, too, beside those of the run."
     )
     print(f"next: energax sample {out}")
     return 0

@@ -213,8 +213,8 @@ def distil(
 
     The new run folder draws with `energax sample`, in the data's own units, and has no energy to score
     with. At the end fresh draws are put to the kernel Stein test (`energax test`). The test, as the
-    training, hardly sees how much mass lies in which of several far modes, and a generator that has
-    lost one is not told: look at samples.png.
+    training, hardly sees how much mass lies in which of several far modes, so that a generator which has
+    lost one is not told, and of many columns it sees little: look at samples.png.
 
     For example:
 
