@@ -74,7 +74,7 @@ def test_draws_have_the_energys_law_in_the_datas_units(energax, here, request, w
     np.testing.assert_allclose(np.cov(whitened.T), np.eye(3), atol=0.2)
     status, out, _ = energax("info", "generator")
     assert status == 0
-    assert f"of the energy of {run}" in out
+    assert f"of the law of {run}" in out
     assert f"by {method}, 5 latents through layers of 32" in out
     told = dict(line.split(maxsplit=1) for line in out.splitlines())
     words = told["judged"].replace(")", "").split()

@@ -84,7 +84,7 @@ def distil(
     )
     objective = METHODS[method](energy, bandwidth=bandwidth)
     print(
-        f"{method}: {steps:,} steps towards the energy of {run}; the generator has {parameters(start):,} "
+        f"{method}: {steps:,} steps towards the law of {run}; the generator has {parameters(start):,} "
         f"parameters and {latent} latents",
         flush=True,
     )
@@ -119,7 +119,7 @@ def distil(
         p_value=after.p_value,
     )
     _keep(out, trained, done, made, time.perf_counter() - began)
-    print(f"judged by the kernel Stein test against that energy: {made.judgement}")
+    print(f"judged by the kernel Stein test against that law: {made.judgement}")
     print(
         "A discrepancy of scores hardly sees how much mass lies in which of several far modes, and sees "
         "little in many columns: look at the draws, too, beside those of the run."

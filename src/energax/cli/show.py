@@ -46,7 +46,7 @@ def info(path: Path) -> int:
     lines = {
         "run": str(run.path),
         "status": status,
-        **({} if distilled is None else {"generator": f"of the energy of {distilled.run}"}),
+        **({} if distilled is None else {"generator": f"of the law of {distilled.run}"}),
         "data": f"{config.data}: {data.get('kind')}, {data.get('rows', 0):,} rows of {event} to train on, "
         f"{data.get('held_out', 0):,} held out",
         "preprocess": config.preprocess,
