@@ -10,8 +10,8 @@ from energax.cli import main
 from energax.cli.names import DATA_NAMES, TOY_NAMES
 
 COMMANDS = (
-    *("train", "sample", "denoise", "inpaint", "score", "test", "compare", "outliers", "info", "report"),
-    *("evaluate", "reproduce", "demo"),
+    *("train", "distil", "sample", "denoise", "inpaint", "score", "test", "compare", "outliers", "info"),
+    *("report", "evaluate", "reproduce", "demo"),
 )
 
 

@@ -16,7 +16,7 @@ from energax.checks import InputError
 
 __all__ = ["Stopped", "main"]
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130
 
 
 class Stopped(Exception):

@@ -55,9 +55,12 @@ def compose(runs: Sequence[Path], *, weights: str | None, temperature: float, ou
         "composed": composed,
     }
     facts.pop("log_normalizer", None)
-    run = RunFolder.create(out, first.config, facts, owner=command)
     about = {**first.about, "log_normalizer": None, "composed": composed}
-    modelfile.save(run.model, whole, preprocessing=first.pipeline, about=about)
+
+    def fill(run: RunFolder) -> None:
+        modelfile.save(run.model, whole, preprocessing=first.pipeline, about=about)
+
+    RunFolder.create(out, first.config, facts, owner=command, fill=fill)
     print(f"{out}: {len(parts)} energies in one; next: energax sample {out}")
     return 0
 

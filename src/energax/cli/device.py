@@ -20,13 +20,15 @@ def cache_folder() -> Path:
     return sources.cache_folder() / "xla"
 
 
-def prepare(device: str = "auto") -> None:
+def prepare(device: str = "auto", owner: str = "train") -> None:
     """Choose the device, let each core of a CPU be one, and turn on the persistent cache; call this first.
 
     Parameters
     ----------
     device
         "auto", "cpu", "gpu" or "tpu".
+    owner
+        Who asks, for the refusing sentence.
 
     Raises
     ------
@@ -58,8 +60,8 @@ def prepare(device: str = "auto") -> None:
         found = jax.default_backend()
     except RuntimeError as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise InputError(f"train: --device must be one that JAX can use here; got {reason}.") from None
+        raise InputError(f"{owner}: --device must be one that JAX can use here; got {reason}.") from None
     if device not in ("auto", found):
         raise InputError(
-            f"train: --device must be one that JAX can use here, which is {found!r}; got {device!r}."
+            f"{owner}: --device must be one that JAX can use here, which is {found!r}; got {device!r}."
         )

@@ -20,7 +20,6 @@ from energax.cli.show import print_table
 from energax.cli.trained import Trained
 from energax.data import read_table
 from energax.evaluation.bandwidth import BANDWIDTHS
-from energax.options import MACHINES, of_bits
 
 __all__ = ["compare", "judge"]
 
@@ -183,16 +182,11 @@ def _held_out(first: Path, run: RunFolder) -> np.ndarray:
 
 def _of_run(command: str, run: Path) -> tuple[Any, Trained]:
     """Return the energy of a run in the data's own units, and the run."""
-    owner, flag = (command, "--run") if command == "test" else (command, "RUNS")
+    flag = "--run" if command == "test" else "RUNS"
     trained = Trained(run, command)
-    config = trained.config
-    bits = MACHINES.get(config.energy) or (of_bits(config.objective, config.objective_options) and "bits")
-    check(not bits, owner, flag, "of an energy over real numbers, which has a score", f"one over {bits}")
-    edged = config.objective in ("non-negative", "box")
-    allowed = "of a law on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
-    check(not edged, owner, flag, allowed, f"one of the objective {config.objective}")
+    trained.require_steins_identity(flag)
     energy = trained.way.energy(trained.energy)
-    check(energy is not None, owner, flag, "a run of an energy", "a vector field")
+    check(energy is not None, command, flag, "a run of an energy", "a vector field")
     return InDataUnits(energy, trained.pipeline), trained
 
 

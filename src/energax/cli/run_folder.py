@@ -20,7 +20,7 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,9 +76,24 @@ class RunFolder:
 
     @classmethod
     def create(
-        cls, path: Path, config: RunConfig, facts: Mapping[str, Any], *, owner: str = "train"
+        cls,
+        path: Path,
+        config: RunConfig,
+        facts: Mapping[str, Any],
+        *,
+        owner: str = "train",
+        fill: Callable[[RunFolder], None] | None = None,
     ) -> RunFolder:
         """Make the folder with its two JSON files, all at once.
+
+        Parameters
+        ----------
+        path, config, facts
+            Where, and what the two files say.
+        owner
+            Who asks, for the refusing sentence.
+        fill
+            Writes what else the folder is to appear with: a run that is made in one go appears whole.
 
         Raises
         ------
@@ -94,6 +109,8 @@ class RunFolder:
             run = cls(building)
             run._write("config.json", to_dict(config))
             run._write("run.json", facts)
+            if fill is not None:
+                fill(run)
             building.replace(path)  # atomic; succeeds over nothing or over an empty folder
         except OSError as error:
             raise InputError(f"{owner}: the run folder {path} cannot be made: {error.strerror}.") from None

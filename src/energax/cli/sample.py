@@ -61,8 +61,16 @@ def sample(
         word = name.removeprefix("sampler.")
         flag = "--" + word.replace("_", "-")
         check(word not in NOT_OF[sampler], "sample", flag, f"left out: {sampler} has no use for it", value)
-    trained = Trained(run, "sample")
-    if sampler == OF_FLOWS:
+    trained = Trained(run, "sample", generators=True)
+    if trained.distilled is not None:
+        given = [*changes, *options, *([] if sampler == "annealed" else ["sampler.sampler"])]
+        flags = ["--" + name.removeprefix("sampler.").replace("_", "-") for name in given]
+        allowed = "only -n, --seed and --out: a generator draws at once"
+        check(not flags, "sample", f"what is asked of {run}", allowed, " ".join(flags))
+        samples = _of_generator(trained, n, seed)
+        folder = target_folder(out, run)
+        _keep(folder, trained, samples)
+    elif sampler == OF_FLOWS:
         samples = _of_its_flow(trained, n, seed)
         folder = target_folder(out, run)
         _keep(folder, trained, samples)
@@ -105,6 +113,11 @@ def _of_its_flow(trained: Trained, n: int, seed: int) -> np.ndarray:
     flow: Any = load(file).model
     z = np.asarray(flow.sample(jax.random.key(seed), n))
     return trained.to_data(z.reshape(n, *trained.energy.event_shape))
+
+
+def _of_generator(trained: Trained, n: int, seed: int) -> np.ndarray:
+    """Return draws of a generator, in the data's units."""
+    return trained.to_data(np.asarray(trained.energy.sample(jax.random.key(seed), n)))
 
 
 class Drawn(NamedTuple):

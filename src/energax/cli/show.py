@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from energax.cli.distilled import Distilled
 from energax.cli.run_folder import RunFolder
 from energax.config import to_dict
 
@@ -35,24 +36,30 @@ def info(path: Path) -> int:
         if any(name in r for r in records)
     ]
     event = "×".join(map(str, data.get("event_shape", [])))
+    # A generator is told of by how it was made; its configuration is that of the run it was made from.
+    distilled = Distilled.of(facts, str(path / "run.json"))
+    made = {
+        "objective": f"{config.objective} ({_options(config.objective_options)})",
+        "steps": f"{steps:,} of {config.fit.steps:,}, batches of {config.fit.batch_size}, "
+        f"learning rate {config.fit.learning_rate:g}",
+    }
     lines = {
         "run": str(run.path),
         "status": status,
+        **({} if distilled is None else {"generator": f"of the law of {distilled.run}"}),
         "data": f"{config.data}: {data.get('kind')}, {data.get('rows', 0):,} rows of {event} to train on, "
         f"{data.get('held_out', 0):,} held out",
         "preprocess": config.preprocess,
         "energy": f"{config.energy} ({_options(config.energy_options)})",
         "parameters": f"{facts.get('parameters', 0):,}",
-        "objective": f"{config.objective} ({_options(config.objective_options)})",
-        "steps": f"{steps:,} of {config.fit.steps:,}, batches of {config.fit.batch_size}, "
-        f"learning rate {config.fit.learning_rate:g}",
+        **(made if distilled is None else distilled.told()),
         "losses": ", ".join(losses) or "none yet",
         **_composed(run),
         **_log_z(run),
         **_health(records, facts),
         "time": f"started {facts.get('started')}, trained for {facts.get('seconds', 0):.0f} s",
         "with": ", ".join(f"{name} {value}" for name, value in environment.items()),
-        "seed": str(config.seed),
+        "seed": str(config.seed if distilled is None else distilled.seed),
         "files": ", ".join(_files(run.path)),
     }
     print_table(("", ""), list(lines.items()))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from energax._version import __version__
 from energax.checks import InputError, check
-from energax.cli import INTERRUPTED, Stopped
+from energax.cli import DIVERGED, INTERRUPTED, Stopped
 from energax.cli.device import prepare
 from energax.cli.names import DATA_NAMES, TOY_NAMES
 from energax.cli.run_folder import RunFolder, check_free, fingerprint
@@ -26,9 +26,8 @@ from energax.config import to_dict
 if TYPE_CHECKING:
     from energax.training import DivergenceError
 
-__all__ = ["resume_run", "train_run"]
+__all__ = ["environment", "resume_run", "train_run"]
 
-DIVERGED = 3
 VALIDATION_ROWS = 1000
 
 
@@ -91,8 +90,9 @@ def resume_run(
     check(not given, "train", "--resume", allowed, ", ".join(given))
     run = RunFolder.open(path, "train")
     config, facts = run.config, run.facts
-    allowed = "a run that was trained; a composed one has nothing to train"
-    check("composed" not in facts, "train", "--resume", allowed, str(path))
+    for made in ("composed", "distilled"):
+        allowed = f"a run of `energax train`; a {made} one has nothing to train"
+        check(made not in facts, "train", "--resume", allowed, str(path))
     print(describe(config), flush=True)
     if facts.get("status") == "finished" and run.model.exists():
         print(f"\n{path} is finished: {config.fit.steps:,} steps are done")
@@ -104,7 +104,7 @@ def resume_run(
     from energax.cli.build import build
 
     parts = build(config, dataset)
-    begun, here = facts.get("environment", {}), _environment()
+    begun, here = facts.get("environment", {}), environment()
     changed = [
         f"{name} was {begun.get(name)} and is {here[name]}" for name in here if begun.get(name) != here[name]
     ]
@@ -240,7 +240,7 @@ def _save(path: Path, parts: Any, energy: Any, steps: int, log_z: dict[str, floa
         "center": parts.center,
         "reach": parts.reach,
         "data": _data_facts(parts.dataset),
-        "environment": _environment(),
+        "environment": environment(),
         "log_normalizer": log_z,
     }
     save(path, energy, preprocessing=parts.pipeline, about=about)
@@ -274,14 +274,15 @@ def _facts(parts: Any) -> dict[str, Any]:
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "status": "created",
         "seconds": 0.0,
-        "environment": _environment(),
+        "environment": environment(),
         "parameters": parameters(parts.energy),
         "model_event_shape": list(parts.energy.event_shape),
         "data": _data_facts(parts.dataset),
     }
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """Return the versions and devices that decide the bits of a fit."""
     import jax
 
     from energax.training.mesh import data_mesh

@@ -16,10 +16,12 @@ import numpy as np
 from energax import tasks
 from energax.checks import InputError, check
 from energax.cli.device import prepare
+from energax.cli.distilled import Distilled
 from energax.cli.images import to_pixels
 from energax.cli.run_folder import RunFolder
 from energax.config import RunConfig, from_dict
 from energax.data import read_table
+from energax.options import MACHINES, of_bits
 from energax.progress import ProgressBar
 from energax.tasks import way
 from energax.tasks.rows import map_rows, to_data, to_model
@@ -38,14 +40,20 @@ class Trained:
         The run folder.
     command
         Who asks, for the refusing sentence.
+    generators
+        Whether a generator will do, which draws and has no energy (`energax distil`).
     """
 
-    def __init__(self, path: Path, command: str):
+    def __init__(self, path: Path, command: str, *, generators: bool = False):
         self.run = RunFolder.open(path, command)
         self.command = command
         prepare()
         file = self.run.load_model(command)
         self.energy, self.pipeline, self.about = file.model, file.preprocessing, file.about
+        self.distilled = Distilled.of(self.about, str(self.run.model))
+        if self.distilled is not None:
+            got = f"{path}, a generator of {self.distilled.run}, which only draws (energax sample {path})"
+            check(generators, command, "RUN", "a run with an energy or a score", got)
         try:
             self.config: RunConfig = from_dict(self.about["config"])
             self.way, self.center = way(self.config), float(self.about["center"])
@@ -60,6 +68,19 @@ class Trained:
             raise InputError(
                 f"{command}: {self.run.model} does not say how it was trained ({error})."
             ) from None
+
+    def require_steins_identity(self, flag: str) -> None:
+        """Refuse a law without a score, and one whose density ends at an edge.
+
+        There E_p[s·f + tr ∇f] = 0, on which every Stein discrepancy rests, lacks the edge's part.
+        """
+        config = self.config
+        bits = MACHINES.get(config.energy) or (of_bits(config.objective, config.objective_options) and "bits")
+        allowed = "of an energy over real numbers, which has a score"
+        check(not bits, self.command, flag, allowed, f"one over {bits}")
+        edged = config.objective in ("non-negative", "box")
+        allowed = "of a law on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
+        check(not edged, self.command, flag, allowed, f"one of the objective {config.objective}")
 
     def read(self, file: str) -> tuple[np.ndarray, tuple[int, ...]]:
         """Return the rows of a file as events, and the shape in which they came."""

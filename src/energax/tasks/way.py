@@ -112,9 +112,13 @@ class Way:
             return "noise", np.asarray(self.sampler.sigmas)
         return "temperature", np.ones(self.horizon, np.float32)
 
+    def law(self, model: Model) -> Model:
+        """Return the energy or `Score` of x alone: at the smallest level if told."""
+        return model.at(self.sigma_0) if self.told else model
+
     def energy(self, model: Model) -> Model | None:
-        """Return the energy of x alone: at the smallest level if told; None for a vector field."""
-        one = model.at(self.sigma_0) if self.told else model
+        """Return the energy of x alone, as `law` does; None for a vector field."""
+        one = self.law(model)
         return None if isinstance(one, Score) else one
 
 

@@ -1,6 +1,6 @@
 """The commands' words: their options and their help; the work is done in the modules they import.
 
-    make     train
+    make     train, distil
     use      sample, denoise, inpaint, restore, compose, score, info, report
     judge    test, compare, evaluate, outliers
     see      reproduce, demo

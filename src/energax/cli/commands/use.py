@@ -59,6 +59,9 @@ def sample(
         flow                exact draws of it, at once; they are the energy's
                             as far as the two agree
 
+    A generator (`energax distil`) draws at once; of what is below it takes -n, --seed and --out, and
+    writes no annealing.png and no energy.csv.
+
     Writes, replacing those of an earlier call:
 
         samples.npz     array "samples", in the data's own units
