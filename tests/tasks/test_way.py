@@ -7,7 +7,7 @@ import pytest
 import energax as ex
 from energax.config import RunConfig, replace
 from energax.energies import GaussianMixture, Smoothings
-from energax.options import OBJECTIVES
+from energax.options import OBJECTIVES, PAIRED
 from energax.tasks import generate, way
 from energax.tasks.way import SAMPLERS
 from energax.testing import assert_mean
@@ -66,7 +66,10 @@ def test_the_law_is_the_models(sampler, key):
 
 @pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o != "noise-conditional"])
 def test_other_objectives_refuse_what_must_be_told_the_noise(objective):
-    config = replace(RunConfig(), {"objective": objective})
+    pair = {objective: energy for energy, objective in PAIRED.items()}
+    energy = {"energy": pair[objective]} if objective in pair else {}
+    levels = {"energy.levels": 2} if pair.get(objective) == "multigrid" else {}
+    config = replace(RunConfig(), {"objective": objective, **energy, **levels})
     assert way(config, "annealed").horizon > 0
     sentence = (
         f"sampler must be 'annealed' .* noise-conditional\\); got 'probability-flow' for {objective}\\."

@@ -20,7 +20,6 @@ from energax.cli.show import print_table
 from energax.cli.trained import Trained
 from energax.data import read_table
 from energax.evaluation.bandwidth import BANDWIDTHS
-from energax.options import MACHINES, of_bits
 
 __all__ = ["compare", "judge"]
 
@@ -185,8 +184,7 @@ def _of_run(command: str, run: Path) -> tuple[Any, Trained]:
     """Return the energy of a run in the data's own units, and the run."""
     owner, flag = (command, "--run") if command == "test" else (command, "RUNS")
     trained = Trained(run, command)
-    config = trained.config
-    bits = MACHINES.get(config.energy) or (of_bits(config.objective, config.objective_options) and "bits")
+    config, bits = trained.config, trained.states
     check(not bits, owner, flag, "of an energy over real numbers, which has a score", f"one over {bits}")
     edged = config.objective in ("non-negative", "box")
     allowed = "of a law on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"

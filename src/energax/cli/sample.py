@@ -63,6 +63,10 @@ def sample(
         _keep(folder, trained, samples)
     else:
         scale = getattr(trained.energy, "scale", 1.0)
+        for name, value in changes.items():
+            flag = "--" + name.removeprefix("sampler.").replace("_", "-")
+            allowed = "left out: at each scale a climb takes the objective.steps it was trained with"
+            check(not trained.way.rooted, "sample", flag, allowed, value)
         trained.way = way(replace(trained.config, changes), sampler, data_scale=scale, **options)
         folder = target_folder(out, run)
         samples, table = draw(trained, n, seed)
@@ -103,7 +107,10 @@ def _of_its_flow(trained: Trained, n: int, seed: int) -> np.ndarray:
 
 def _anneal(trained: Trained, n: int, seed: int, label: str, seen: dict[str, Observer], every: int) -> Run:
     """Draw n samples the model's way, with a bar."""
-    the_way = trained.way
+    the_way, start = trained.way, None
+    if the_way.rooted:
+        train = trained.run.load_data().train
+        start = trained.to_model(train[tasks.picked(len(train), n, jax.random.key(seed))])
     with sampling(the_way.horizon, label) as progress:
         return tasks.anneal(
             trained.energy,
@@ -112,6 +119,7 @@ def _anneal(trained: Trained, n: int, seed: int, label: str, seen: dict[str, Obs
             sigma_0=the_way.sigma_0 or 0.0,
             noise_max=the_way.start,
             sampler=the_way.sampler,
+            start=start,
             center=trained.center,
             final_jump=the_way.sigma_0 is not None and not the_way.told,
             observers=seen,

@@ -20,6 +20,7 @@ from energax.cli.images import to_pixels
 from energax.cli.run_folder import RunFolder
 from energax.config import RunConfig, from_dict
 from energax.data import read_table
+from energax.options import MACHINES, of_bits
 from energax.progress import ProgressBar
 from energax.tasks import way
 from energax.tasks.rows import map_rows, to_data, to_model
@@ -45,10 +46,11 @@ class Trained:
         self.command = command
         prepare()
         file = self.run.load_model(command)
-        self.energy, self.pipeline, self.about = file.model, file.preprocessing, file.about
+        self.pipeline, self.about = file.preprocessing, file.about
         try:
             self.config: RunConfig = from_dict(self.about["config"])
             self.way, self.center = way(self.config), float(self.about["center"])
+            self.energy: Any = self.way.of_rows(file.model)
             self.bound = LOST * (float(self.about["reach"]) + self.way.start)
             facts = self.about["data"]
             self.kind, self.event = facts["kind"], tuple(facts["event_shape"])
@@ -96,6 +98,14 @@ class Trained:
         """Return which rows of model units lie where a chain can be, shape (n,)."""
         # Written so that NaN compares as lost.
         return np.abs(z - self.center).reshape(len(z), -1).max(axis=1) <= self.bound
+
+    @property
+    def states(self) -> str | None:
+        """What the model's rows consist of, "bits" or "spins"; None for real numbers."""
+        config = self.config
+        if config.energy in MACHINES:
+            return MACHINES[config.energy]
+        return "bits" if of_bits(config.objective, config.objective_options) else None
 
     @property
     def unit(self) -> float:

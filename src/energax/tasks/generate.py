@@ -22,6 +22,7 @@ __all__ = [
     "event_shape_of",
     "generate",
     "jump",
+    "picked",
     "start_noise",
     "warn_of_lost_chains",
 ]
@@ -51,6 +52,12 @@ def start_noise(sampler: Sampler | None, noise_max: float | None, sigma_0: float
     """Return the noise to start from: as asked, else where the sampler's levels start, else 10 σ₀."""
     own = None if sampler is None else sampler.start_noise
     return noise_max if noise_max is not None else 10 * sigma_0 if own is None else own
+
+
+def picked(rows: int, n: int, key: Key) -> np.ndarray:
+    """Return n numbers of rows, with replacement; the i-th does not depend on n."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
+    return np.asarray(jax.vmap(lambda k: jax.random.randint(k, (), 0, rows))(keys))
 
 
 def warn_of_lost_chains(x: Array | np.ndarray) -> None:

@@ -9,6 +9,8 @@ r"""How a trained model is to be used: its dynamics, and what it knows of noise.
     ratio, of flips …    Gibbs sampling of bits                          none
     by Markov chains     the training's own dynamics at T = 1            none
     … a Boltzmann machine  block Gibbs, whatever the objective           none
+    multigrid-cd         the training's own, up the scales from roots    none
+    variational-pcd      block Gibbs of all layers, x alone is shown     none
 
 A noise-conditional model, which is told the noise, may be sampled in two other ways (`SAMPLERS`):
 
@@ -28,6 +30,7 @@ import numpy as np
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.config import RunConfig
 from energax.derivatives import Score
+from energax.energies import VisibleLayer
 from energax.options import MACHINES, ChainOptions, of_bits
 from energax.samplers import (
     HMC,
@@ -35,12 +38,14 @@ from energax.samplers import (
     AnnealedNoiseLangevin,
     BitGibbs,
     BlockGibbs,
+    Climb,
     Langevin,
     ProbabilityFlow,
     ReflectedLangevin,
     ReverseDiffusion,
     Sampler,
     VarianceExploding,
+    VisibleGibbs,
     annealed_langevin,
     schedules,
 )
@@ -68,6 +73,11 @@ class Way:
         Whether the model must be told the noise level.
     sigmas
         Smallest and largest noise level that the model was trained on, or None.
+    rooted
+        Whether chains start from training rows (their mean colours) rather than from noise, and take
+        the steps they took in training.
+    layered
+        Whether an event of the model is a tuple of layers, of which data are the visible one.
     """
 
     sampler: Sampler
@@ -75,6 +85,13 @@ class Way:
     sigma_0: float | None
     told: bool = False
     sigmas: tuple[float, float] | None = None
+    rooted: bool = False
+    layered: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model is one energy of x, which others may be added to."""
+        return not self.rooted and not self.layered
 
     @property
     def horizon(self) -> int:
@@ -94,6 +111,10 @@ class Way:
         if isinstance(self.sampler, ProbabilityFlow):
             return "noise", np.asarray(self.sampler.sigmas)
         return "temperature", np.ones(self.horizon, np.float32)
+
+    def of_rows(self, model: Model) -> Model:
+        """Return the model as the law of rows of data that the dynamics move: of layers, the visible one."""
+        return VisibleLayer(model) if self.layered else model
 
     def energy(self, model: Model) -> Model | None:
         """Return the energy of x alone: at the smallest level if told; None for a vector field."""
@@ -171,6 +192,14 @@ def way(
             return Way(ProbabilityFlow(sigmas), start, low, True, (low, high))
         dynamics = AnnealedNoiseLangevin(sigmas, s.epsilon * low**2, max(1, total // count))
         return Way(dynamics, high, low, True, (low, high))
+    if config.objective == "multigrid-cd":
+        levels = getattr(config.energy_options, "levels", None)
+        check(levels is not None, "sampler", "energy.levels", "resolved from the data", None)
+        assert levels is not None
+        climb = Climb(chain(config, options.steps), levels, options.steps)
+        return Way(climb, s.noise_max, None, rooted=True)
+    if config.energy == "deep-boltzmann":
+        return Way(VisibleGibbs(total), s.noise_max, None, layered=True)
     if isinstance(options, ChainOptions):
         steps = options.steps if config.objective == "short-run" else total
         return Way(chain(config, steps), s.noise_max, None)
