@@ -76,8 +76,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 OF_OBJECTIVES: dict[str, dict[str, Any]] = {"multigrid-cd": {"fit.learning_rate": 2e-4}}
-"""What an objective changes in any preset. Chains of tens of steps are thrown off where an energy moves as far
-in an update as score matching lets it: on the digits 1.5e-3 diverged within a hundred updates."""
+"""What an objective changes in any preset. Chains of tens of steps are thrown off where an energy moves as
+far in an update as score matching lets it: on the digits 1.5e-3 diverged within a hundred updates."""
 
 
 def preset_name(data: str, kind: str) -> str:

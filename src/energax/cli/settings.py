@@ -78,8 +78,9 @@ def resolve(
 ) -> RunConfig:
     """Return the configuration for a data source.
 
-    What the objective changes comes after the preset, before all that the user says. A flag overrides `--set` entry by entry, but whichever of them names the energy, options
-    that `--set` gives are that energy's.
+    What the objective changes comes after the preset, before all that the user says. A flag
+    overrides `--set` entry by entry, but whichever of them names the energy, options that `--set`
+    gives are that energy's.
     """
     from energax.presets import OF_OBJECTIVES, PRESETS
 
