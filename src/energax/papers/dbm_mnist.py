@@ -193,8 +193,16 @@ class Bench:
             start = DeepBoltzmannMachine.from_data(x, hidden, key=model_key)
             return _fitted(start, x, updates, rate, key, whole)
         below = updates if case == STACK else updates // 2
-        stacked = {"steps": below // len(hidden), "sweeps": SWEEPS, "chains": CHAINS, "batch_size": BATCH}
-        start = greedy(x, hidden, **stacked, rate=rate, key=model_key)
+        start = greedy(
+            x,
+            hidden,
+            steps=below // len(hidden),
+            rate=rate,
+            key=model_key,
+            sweeps=SWEEPS,
+            chains=CHAINS,
+            batch_size=BATCH,
+        )
         return start if case == STACK else _fitted(start, x, updates - below, rate, key, whole)
 
     def exact(self, model: Any) -> dict[str, float]:

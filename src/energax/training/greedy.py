@@ -23,13 +23,13 @@ from energax.energies import BernoulliRBM, CopiedRBM, DeepBoltzmannMachine
 from energax.objectives import PersistentContrastiveDivergence
 from energax.samplers import BlockGibbs
 from energax.training.fit import fit
-from energax.typing import Array, Key
+from energax.typing import Array, ArrayLike, Key
 
 __all__ = ["greedy"]
 
 
 def greedy(
-    x: Array,
+    x: ArrayLike,
     hidden: Sequence[int],
     *,
     steps: int,
