@@ -41,6 +41,8 @@ def test_a_misspelt_name_raises_an_attribute_error():
 def test_options_are_the_constructors_arguments():
     import inspect
 
+    from energax.cli.stacks import deep_boltzmann, multigrid
+
     pairs = {
         options.MLPOptions: ex.energies.MLP,
         options.PatchMixerOptions: ex.energies.PatchMixer,
@@ -78,16 +80,22 @@ def test_options_are_the_constructors_arguments():
         options.LearnedSteinOptions: ex.objectives.LearnedSteinDiscrepancy,
         options.KernelSteinOptions: ex.objectives.KernelSteinDiscrepancy,
         options.ICAOptions: ex.energies.LinearICA.from_data,
+        options.MultigridOptions: multigrid,
+        options.DeepBoltzmannOptions: deep_boltzmann,
+        options.MultigridDivergenceOptions: ex.objectives.MultigridContrastiveDivergence,
+        options.VariationalOptions: ex.objectives.DeepBoltzmannLikelihood,
     }
-    # Two numbers stand for the sampler, and two for the buffer of improved contrastive divergence.
-    built = {"chain", "step_size", "size", "restart"}
+    # Two numbers stand for the sampler, and two for the buffer of improved contrastive divergence; the
+    # stack that a deep machine starts as is trained once all else has been checked.
+    built = {"chain", "step_size", "size", "restart", "pretrain"}
+    indirect = (options.DynamicsOptions, options.DeepBoltzmannOptions)
     assert set(pairs) == {*options.ENERGIES.values(), *options.OBJECTIVES.values()}
     for chosen, made in pairs.items():
         arguments = dict(inspect.signature(made).parameters)
         if issubclass(chosen, options.FlowContrastOptions):  # with those of the flow it is given
             arguments |= inspect.signature(ex.energies.Flow.coupling).parameters
         for name, value in vars(chosen()).items():
-            if issubclass(chosen, options.ChainOptions) and name in built - set(arguments):
+            if issubclass(chosen, indirect) and name in built - set(arguments):
                 continue
             assert name in arguments
             chosen_from_data = made is ex.objectives.NoiseConditionalScoreMatching and value is None

@@ -13,6 +13,7 @@ __all__ = [
     "ENERGIES",
     "MACHINES",
     "OBJECTIVES",
+    "PAIRED",
     "AdversarialContrastOptions",
     "BernoulliRBMOptions",
     "BoxOptions",
@@ -23,6 +24,8 @@ __all__ = [
     "ContrastOptions",
     "ContrastiveDivergenceOptions",
     "DSMOptions",
+    "DeepBoltzmannOptions",
+    "DynamicsOptions",
     "ExactOptions",
     "FlowContrastOptions",
     "GaussianRBMOptions",
@@ -35,6 +38,8 @@ __all__ = [
     "MLPFieldOptions",
     "MLPOptions",
     "MeanFieldOptions",
+    "MultigridDivergenceOptions",
+    "MultigridOptions",
     "NoiseConditionalOptions",
     "NonNegativeOptions",
     "PatchMixerFieldOptions",
@@ -49,6 +54,7 @@ __all__ = [
     "ShortRunOptions",
     "SlicedOptions",
     "UnbiasedOptions",
+    "VariationalOptions",
     "VelocityOptions",
     "of_bits",
 ]
@@ -204,8 +210,36 @@ class IsingOptions:
 
 
 @dataclass(frozen=True)
-class ChainOptions:
-    """What every objective by Markov chains takes; see `objectives.MaximumLikelihood`.
+class MultigridOptions:
+    """Options of the networks of `energies.Multigrid`, one a level, each beside a Gaussian of the data there.
+
+    Where levels is null, sides are halved while they stay whole and at least 4. The patch is a mixer's. With
+    a linear head the Gaussian holds the chains; a quadratic one may outgrow it.
+    """
+
+    network: Literal["mlp", "mixer"] = "mlp"
+    levels: int | None = None
+    width: int = 128
+    depth: int = 2
+    patch: int = 4
+    head: Literal["linear", "quadratic"] = "linear"
+    activation: str = "silu"
+
+
+@dataclass(frozen=True)
+class DeepBoltzmannOptions:
+    """Options of `energies.DeepBoltzmannMachine`: its hidden layers from the lowest, commas between.
+
+    `pretrain` are the updates of each machine of the stack it starts as, 0 for none.
+    """
+
+    hidden: str = "256,128"
+    pretrain: int = 1000
+
+
+@dataclass(frozen=True)
+class DynamicsOptions:
+    """How the chains of training move.
 
     Parameters
     ----------
@@ -215,13 +249,23 @@ class ChainOptions:
         Steps of each chain in one training step.
     step_size
         η of Langevin and MALA, the leapfrog step of HMC (which takes ten); Gibbs has none.
-    energy_penalty, gradient_penalty
-        Weights of the penalties, 0 for none.
     """
 
     chain: Literal["auto", "gibbs", "langevin", "mala", "hmc"] = "auto"
     steps: int = 1
     step_size: float = 0.01
+
+
+@dataclass(frozen=True)
+class ChainOptions(DynamicsOptions):
+    """What `objectives.MaximumLikelihood` takes, whatever the chains.
+
+    Parameters
+    ----------
+    energy_penalty, gradient_penalty
+        Weights of the penalties, 0 for none.
+    """
+
     energy_penalty: float = 0.0
     gradient_penalty: float = 0.0
 
@@ -275,6 +319,24 @@ class MeanFieldOptions:
     """Options of `objectives.MeanFieldContrastiveDivergence`."""
 
     steps: int = 1
+
+
+@dataclass(frozen=True)
+class MultigridDivergenceOptions(DynamicsOptions):
+    """Options of `objectives.MultigridContrastiveDivergence`: of the chains at each scale."""
+
+    chain: Literal["langevin", "mala", "hmc"] = "langevin"
+    steps: int = 30
+    step_size: float = 0.005
+
+
+@dataclass(frozen=True)
+class VariationalOptions:
+    """Options of `objectives.DeepBoltzmannLikelihood`."""
+
+    steps: int = 5
+    chains: int = 128
+    iterations: int = 30
 
 
 @dataclass(frozen=True)
@@ -408,6 +470,8 @@ ENERGIES: dict[str, type] = {
     "gaussian-rbm": GaussianRBMOptions,
     "ising": IsingOptions,
     "ica": ICAOptions,
+    "multigrid": MultigridOptions,
+    "deep-boltzmann": DeepBoltzmannOptions,
 }
 OBJECTIVES: dict[str, type] = {
     "multiscale": MDSMOptions,
@@ -424,6 +488,8 @@ OBJECTIVES: dict[str, type] = {
     "short-run": ShortRunOptions,
     "improved-cd": ImprovedOptions,
     "mean-field-cd": MeanFieldOptions,
+    "multigrid-cd": MultigridDivergenceOptions,
+    "variational-pcd": VariationalOptions,
     "unbiased-cd": UnbiasedOptions,
     "exact-likelihood": ExactOptions,
     "nce": ContrastOptions,
@@ -439,8 +505,16 @@ OBJECTIVES: dict[str, type] = {
     "kernel-stein": KernelSteinOptions,
 }
 
-MACHINES: dict[str, str | None] = {"bernoulli-rbm": "bits", "gaussian-rbm": None, "ising": "spins"}
+MACHINES: dict[str, str | None] = {
+    "bernoulli-rbm": "bits",
+    "gaussian-rbm": None,
+    "ising": "spins",
+    "deep-boltzmann": "bits",
+}
 """Energies that can be drawn block by block, and the states they live on (None: the reals)."""
+
+PAIRED = {"multigrid": "multigrid-cd", "deep-boltzmann": "variational-pcd"}
+"""Models of more than one event of x alone, each with the one objective that learns all of it."""
 
 
 def of_bits(objective: str, options: object) -> bool:

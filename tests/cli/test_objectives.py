@@ -8,7 +8,7 @@ import pytest
 
 from energax import energies
 from energax.cli import main
-from energax.options import OBJECTIVES
+from energax.options import OBJECTIVES, PAIRED
 from energax.tasks.rows import to_data
 from energax.training.modelfile import load
 
@@ -25,6 +25,7 @@ OF_BITS = (
     "mean-field-cd",
     "unbiased-cd",
 )
+ELSEWHERE = ("multiscale", "noise-conditional", *PAIRED.values())  # tests of their own
 WITHOUT_NETWORK = [
     word
     for flag, setting in zip(TINY[::2], TINY[1::2], strict=True)
@@ -58,7 +59,7 @@ def rows(kind):
     }.get(kind, rng.standard_normal((80, 3))).astype(np.float32)
 
 
-@pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o not in ("multiscale", "noise-conditional")])
+@pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o not in ELSEWHERE])
 def test_each_objective_trains_and_samples(objective, energax, here):
     np.save(here / "rows.npy", rows(objective))
     # In the data's own units, which is where a half-space, a box and bits are.

@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
 
 import energax as ex
-from energax.energies import BernoulliRBM, CopiedRBM, DeepBoltzmannMachine
+from energax.energies import BernoulliRBM, CopiedRBM, DeepBoltzmannMachine, VisibleLayer
+from energax.samplers import VisibleGibbs, run
 from tests.energies.states import bits, chi_squared, random_parameters
 
 KEY = jax.random.key(0)
@@ -246,3 +248,32 @@ def test_mistakes_are_named():
         DeepBoltzmannMachine.from_rbms([a, b])
     with pytest.raises(ex.InputError, match="layers must be a whole number of at least 3"):
         CopiedRBM.in_stack(a, 3, 2)
+
+
+@machines
+def test_the_visible_layer_has_the_bounds_energy_and_its_chains_the_machines_law(machine, key):
+    law = VisibleLayer(machine, iterations=100)
+    assert law.event_shape == machine.event_shape
+    rows = bits(int(np.prod(machine.event_shape))).reshape(-1, *machine.event_shape)
+    bound = np.asarray(jax.vmap(law)(rows))
+    log_p = np.asarray(jax.vmap(machine.log_prob_visible)(rows))
+    free = -log_p - float(machine.log_normalizer())
+    assert (bound >= free - 1e-5).all()
+    if len(sizes(machine)) == 2:  # one hidden layer: independent given x
+        np.testing.assert_allclose(bound, free, rtol=1e-5, atol=1e-5)
+    else:
+        assert (bound - free).max() > 1e-4
+    # Chains that forgot their hidden layers, drawn anew upwards at each step, would have another law.
+    n = 4_000
+    x = run(VisibleGibbs(), law, jnp.full((n, *machine.event_shape), 0.5), key=key, steps=60).x
+    assert x.shape == (n, *machine.event_shape)
+    states = x.reshape(n, -1).astype(int) @ (1 << np.arange(x[0].size))
+    codes = np.asarray(rows).reshape(len(rows), -1).astype(int) @ (1 << np.arange(x[0].size))
+    counts = np.bincount(np.asarray(states), minlength=len(rows))[codes]
+    p = np.exp(log_p.astype(np.float64))
+    assert scipy.stats.chisquare(counts, n * p / p.sum()).pvalue > 1e-4
+
+
+def test_no_visible_layer_of_another_model():
+    with pytest.raises(ex.InputError, match="a DeepBoltzmannMachine; got BernoulliRBM"):
+        VisibleLayer(BernoulliRBM((2,), 2, key=KEY))

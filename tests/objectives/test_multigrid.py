@@ -11,7 +11,7 @@ import pytest
 import energax as ex
 from energax.energies import Energy, Multigrid
 from energax.objectives import Batch, Biased, MultigridContrastiveDivergence
-from energax.samplers import Langevin, Sampler, climb, multigrid_sample
+from energax.samplers import Climb, Langevin, Sampler, climb, multigrid_sample, observers, run
 from energax.testing import assert_mean
 
 # Images of 4 × 4 independent pixels N(0, 1), at the scales 1 × 1, 2 × 2 and 4 × 4: variances 1/16, 1/4, 1.
@@ -234,6 +234,39 @@ def test_samples_climb_from_the_datas_histogram(key):
     picked = data[jax.random.randint(pick_key, (5_000,), 0, 5_000)]
     state, _ = objective.refresh(model, None, None, Batch(picked[None]), climb_key)
     np.testing.assert_allclose(state.value[0][-1], found, rtol=1e-5, atol=1e-6)
+
+
+def test_a_climb_is_a_chain_that_goes_up_as_training_does(key):
+    # Without noise both are one deterministic map; MALA carries energies that must be those of its level.
+    data = jax.random.normal(key, (9, 4, 4, 1)) + 2.0
+    model, still = model_at([4.0, 1.0]), Langevin(0.1, temperature=0.0)
+    found = run(
+        Climb(still, 2, 3), model, data, key=key, observers={"x": observers.position}, every=1, progress=None
+    )
+    roots = jax.vmap(model.root)(data)
+    (coarse, fine), _ = climb(model, still, roots, key, 3)
+    np.testing.assert_allclose(found.x, fine, rtol=1e-6)
+    shown = found.observed["x"]
+    np.testing.assert_allclose(shown[0], np.broadcast_to(roots, (9, 4, 4, 1)), rtol=1e-6)
+    np.testing.assert_allclose(shown[3], jax.vmap(lambda x: model.enlarged(x, 1))(coarse), rtol=1e-6)
+
+
+@pytest.mark.parametrize("sampler", [Remembers(0.3), ex.samplers.MALA(0.3)], ids=["exact", "mala"])
+def test_the_end_of_a_climb_has_the_law_of_the_finest_scale(sampler, key):
+    # The levels differ fourfold in scale: energies or steps of the wrong one would show in the variance.
+    steps = 3 if isinstance(sampler, Remembers) else 60
+    data = jnp.zeros((4_000, 4, 4, 1))
+    found = run(Climb(sampler, 2, steps), model_at([4.0, 1.0]), data, key=key).x
+    assert_mean((found**2).mean((1, 2, 3)), 1.0, "the variance of a pixel", allowance=0.005)
+    assert_mean((found[:, 0, 0] * found[:, 0, 1]).mean(1), 0.0, "neighbours of one block", allowance=0.005)
+
+
+def test_a_climb_of_other_levels_is_refused(key):
+    x = jnp.zeros((3, 4, 4, 1))
+    with pytest.raises(ex.InputError, match="levels must be 2; got 3"):
+        run(Climb(Langevin(0.1), 3, 1), model_at([4.0, 1.0]), x, key=key)
+    with pytest.raises(ex.InputError, match="a Multigrid; got Isotropic"):
+        run(Climb(Langevin(0.1), 1, 1), Isotropic(1.0, (4, 4, 1)), x, key=key)
 
 
 def test_a_recovery_scales_every_level(key):

@@ -7,6 +7,7 @@ import pytest
 
 from energax.energies import BernoulliRBM, DeepBoltzmannMachine
 from energax.papers import dbm_mnist
+from energax.training import greedy
 
 from .studied import studied
 
@@ -48,7 +49,7 @@ def test_what_is_kept_of_x_is_a_cross_entropy():
 def test_a_stack_learns_what_independent_bits_cannot():
     patterns = jnp.array([[1.0, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]])
     x = patterns[jax.random.bernoulli(KEY, 0.5, (500,)).astype(int)]
-    model = dbm_mnist.greedy(x, (3, 2), steps=200, rate=0.05, key=KEY)
+    model = greedy(x, (3, 2), steps=200, rate=0.05, key=KEY)
     assert [b.size for b in model.biases] == [6, 3, 2]
     held_out, _, _ = dbm_mnist._measured(model, x[:50], x[:1])
     assert float(held_out) > 6 * np.log(0.5) / 2

@@ -7,7 +7,7 @@ import pytest
 import energax as ex
 from energax.config import RunConfig, replace
 from energax.energies import Gaussian, GaussianMixture, Smoothings
-from energax.options import OBJECTIVES
+from energax.options import OBJECTIVES, PAIRED
 from energax.samplers import HMC
 from energax.tasks import generate, warm_up, way
 from energax.tasks.way import CORRECTED, OF_NOISE
@@ -67,7 +67,10 @@ def test_the_law_is_the_models(sampler, key):
 
 @pytest.mark.parametrize("objective", [o for o in OBJECTIVES if o != "noise-conditional"])
 def test_other_objectives_refuse_what_must_be_told_the_noise(objective):
-    config = replace(RunConfig(), {"objective": objective})
+    pair = {objective: energy for energy, objective in PAIRED.items()}
+    energy = {"energy": pair[objective]} if objective in pair else {}
+    levels = {"energy.levels": 2} if pair.get(objective) == "multigrid" else {}
+    config = replace(RunConfig(), {"objective": objective, **energy, **levels})
     assert way(config, "annealed").horizon > 0
     sentence = (
         f"sampler must be 'annealed' .* noise-conditional\\); got 'probability-flow' for {objective}\\."
@@ -119,6 +122,7 @@ def test_an_anneal_can_be_corrected_and_needs_no_warm_up():
         ({"objective": "box"}, "walls"),
         ({"objective": "non-negative"}, "walls"),
         ({"objective": "ratio"}, "counted"),
+        ({"objective": "multigrid-cd", "energy": "multigrid"}, "each scale"),
         ({"objective": "persistent-cd", "energy": "bernoulli-rbm"}, "counted"),
     ],
 )

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from energax import energies, objectives
-from energax.checks import check
+from energax.checks import check, check_integer
+from energax.cli import stacks
 from energax.config import RunConfig, replace
 from energax.data import Dataset, Pipeline, Reshape, preprocessing
 from energax.derivatives import Score
 from energax.objectives.noise import require_spread
-from energax.options import MACHINES, ChainOptions, FlowContrastOptions, of_bits
+from energax.options import MACHINES, DynamicsOptions, FlowContrastOptions, of_bits
 from energax.samplers.pools import Normal, Replay
 from energax.tasks import way
 from energax.tasks.way import chain
@@ -36,6 +37,8 @@ ENERGY_CLASSES = {
     "gaussian-rbm": energies.GaussianBernoulliRBM,
     "ising": energies.Ising,
     "ica": energies.LinearICA,
+    "multigrid": stacks.multigrid,
+    "deep-boltzmann": stacks.deep_boltzmann,
 }
 OBJECTIVE_CLASSES = {
     "multiscale": objectives.MultiscaleDenoisingScoreMatching,
@@ -52,6 +55,8 @@ OBJECTIVE_CLASSES = {
     "short-run": objectives.ShortRunLikelihood,
     "improved-cd": objectives.ImprovedContrastiveDivergence,
     "mean-field-cd": objectives.MeanFieldContrastiveDivergence,
+    "multigrid-cd": objectives.MultigridContrastiveDivergence,
+    "variational-pcd": objectives.DeepBoltzmannLikelihood,
     "unbiased-cd": objectives.UnbiasedContrastiveDivergence,
     "exact-likelihood": objectives.ExactMaximumLikelihood,
     "nce": objectives.NoiseContrastiveEstimation,
@@ -77,7 +82,7 @@ FIELDS_DO = (
     "learned-stein",
     "kernel-stein",
 )
-IMAGES_ONLY = ("mixer", "resnet", "mixer-field")
+IMAGES_ONLY = ("mixer", "resnet", "mixer-field", "multigrid")
 FIELDS = ("mlp-field", "mixer-field")
 FLOW = 1  # of the seed's keys: where a flow's first weights come from
 CONDITIONED = ("mlp", "mixer", "mlp-field", "mixer-field")
@@ -122,7 +127,9 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
         For options no constructor takes, an energy that does not fit the data, or a batch
         that cannot be split over the devices.
     """
+    stacks.check_pair(config)
     pipeline, shape = _pipeline(config, dataset)
+    config = stacks.with_levels(config, shape)
     energy_key, fit_key = jax.random.split(jax.random.key(config.seed))
     seen = np.asarray(jax.jit(jax.vmap(pipeline.forward))(dataset.train[:1000]))
     center = float(seen.mean())
@@ -221,6 +228,9 @@ def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Arr
         check(not noisy, "train", "--energy", wanted, config.energy)
         if config.energy == "ising":
             return made(shape, **options)
+        if config.energy == "deep-boltzmann":
+            check_integer("train", "energy.pretrain", options.pop("pretrain"), at_least=0)
+            return made(seen, **options, key=key)
         return made.from_data(seen, **options, key=key)
     if config.energy == "ica":
         check(
@@ -231,6 +241,8 @@ def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Arr
             f"events {shape}",
         )
         return made.from_data(seen, **options, key=key)
+    if config.energy == "multigrid":
+        return made(seen, **options, key=key)
     told = config.objective == "noise-conditional"
     if told:
         allowed = f"one that takes a condition, {', '.join(CONDITIONED)}, for a noise-conditional objective"
@@ -249,7 +261,7 @@ def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Arr
 def _objective(config: RunConfig, seen: np.ndarray) -> Any:
     """Return the training principle; where it moves chains, with their dynamics and their start."""
     made, options = OBJECTIVE_CLASSES[config.objective], dataclasses.asdict(config.objective_options)
-    if isinstance(config.objective_options, ChainOptions):
+    if isinstance(config.objective_options, DynamicsOptions):
         options["sampler"] = chain(config)
         for name in ("chain", "step_size"):
             options.pop(name)

@@ -35,6 +35,9 @@ def compose(runs: Sequence[Path], *, weights: str | None, temperature: float, ou
         check(alike, command, "RUN", allowed, f"{path} of σ₀ = {other.way.sigma_0}")
     energies = []
     for one in every:
+        what = f"{one.run.path} of {one.config.energy}"
+        allowed = "runs of one energy each: scales and hidden layers do not add"
+        check(one.way.whole, command, "RUN", allowed, what)
         energy = None if one.way.told else one.way.energy(one.energy)
         allowed = "runs of energies that are not told the noise"
         check(energy is not None, command, "RUN", allowed, f"{one.run.path} of {one.config.objective}")

@@ -54,6 +54,9 @@ def restore(
     plain = energy is not None and not trained.way.told
     check(plain, command, "RUN", "a run of an energy that is not told the noise", trained.config.objective)
     assert energy is not None
+    allowed = "a run of one energy over real numbers, sampled from noise"
+    what = f"one over {trained.states}" if trained.states else trained.config.objective
+    check(trained.states is None and trained.way.whole, command, "RUN", allowed, what)
     look = tasks.linear_operator(operator, trained.event, trained.image, seed)
     seen = jax.eval_shape(look, jax.ShapeDtypeStruct(trained.event, jnp.float32)).shape
     target = target_file(out, file, "restored.npy", command)

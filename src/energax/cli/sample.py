@@ -76,6 +76,10 @@ def sample(
         _keep(folder, trained, samples)
     else:
         scale = getattr(trained.energy, "scale", 1.0)
+        for name, value in changes.items():
+            flag = "--" + name.removeprefix("sampler.").replace("_", "-")
+            allowed = "left out: at each scale a climb takes the objective.steps it was trained with"
+            check(not trained.way.rooted, "sample", flag, allowed, value)
         trained.way = way(replace(trained.config, changes), sampler, data_scale=scale, **options)
         folder = target_folder(out, run)
         drawn = draw(trained, n, seed)
@@ -132,7 +136,7 @@ class Drawn(NamedTuple):
     way
         With the steps and masses of the warm-up, if there was one.
     start
-        Where that left the chains; None without one.
+        Where that left the chains, or the rows that a climb starts from; None where noise does.
     """
 
     samples: np.ndarray
@@ -141,13 +145,15 @@ class Drawn(NamedTuple):
     start: np.ndarray | None
 
 
-def _warmed(trained: Trained, n: int, seed: int) -> tuple[Way, np.ndarray | None]:
-    """Return the run's way with its step and masses, and where the chains are then."""
-    the_way = trained.way
+def _begun(trained: Trained, n: int, seed: int) -> tuple[Way, np.ndarray | None]:
+    """Return the run's way with its step and masses, and where the chains start; None from noise."""
+    the_way, key = trained.way, jax.random.key(seed)
+    if the_way.rooted:
+        train = trained.run.load_data().train
+        return the_way, trained.to_model(train[tasks.picked(len(train), n, key)])
     if not the_way.warmup:
         return the_way, None
     print(f"warming up {n} chains ({the_way.warmup} steps)", file=sys.stderr)
-    key = jax.random.key(seed)
     the_way, x = tasks.warm_up(the_way, trained.energy, n, key=key, center=trained.center)
     return the_way, np.asarray(x)
 
@@ -182,7 +188,7 @@ def _anneal(
 
 def draw(trained: Trained, n: int, seed: int) -> Drawn:
     """Return samples of a run, drawn its way."""
-    the_way, start = _warmed(trained, n, seed)
+    the_way, start = _begun(trained, n, seed)
     has_energy = not the_way.told and the_way.energy(trained.energy) is not None
     seen: dict[str, Observer] = {"energy": observers.energy} if has_energy else {}
     every = max(1, the_way.horizon // RECORDS)

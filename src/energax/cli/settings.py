@@ -78,14 +78,16 @@ def resolve(
 ) -> RunConfig:
     """Return the configuration for a data source.
 
-    A flag overrides `--set` entry by entry, but whichever of them names the energy, options
-    that `--set` gives are that energy's.
+    What the objective changes comes after the preset, before all that the user says. A flag
+    overrides `--set` entry by entry, but whichever of them names the energy, options that `--set`
+    gives are that energy's.
     """
-    from energax.presets import PRESETS
+    from energax.presets import OF_OBJECTIVES, PRESETS
 
     check_choice("train", "--preset", preset, PRESETS)
     config = replace(RunConfig(), PRESETS[preset])
-    for layer in (file, {**sets, **flags}):
+    named = {**file, **sets, **flags}.get("objective", config.objective)
+    for layer in (OF_OBJECTIVES.get(named, {}), file, {**sets, **flags}):
         config = replace(config, {name: value for name, value in layer.items() if name != "data"})
     return dataclasses.replace(config, data=source)
 

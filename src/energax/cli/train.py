@@ -115,6 +115,7 @@ def resume_run(
 
 
 def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
+    from energax.cli.stacks import pretrained
     from energax.training import DivergenceError, fit
 
     config, dataset = parts.config, parts.dataset
@@ -123,8 +124,10 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
     _keep_orbax_quiet()
     status = "stopped"
     try:
+        # What a checkpoint holds takes the place of where the fit would start.
+        start = pretrained(parts) if run.latest is None else parts.energy
         done = fit(
-            parts.energy,
+            start,
             parts.objective,
             dataset.train,
             key=parts.key,

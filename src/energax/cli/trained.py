@@ -49,7 +49,7 @@ class Trained:
         self.command = command
         prepare()
         file = self.run.load_model(command)
-        self.energy, self.pipeline, self.about = file.model, file.preprocessing, file.about
+        self.pipeline, self.about = file.preprocessing, file.about
         self.distilled = Distilled.of(self.about, str(self.run.model))
         if self.distilled is not None:
             got = f"{path}, a generator of {self.distilled.run}, which only draws (energax sample {path})"
@@ -57,6 +57,7 @@ class Trained:
         try:
             self.config: RunConfig = from_dict(self.about["config"])
             self.way, self.center = way(self.config), float(self.about["center"])
+            self.energy: Any = self.way.of_rows(file.model)
             self.bound = LOST * (float(self.about["reach"]) + self.way.start)
             facts = self.about["data"]
             self.kind, self.event = facts["kind"], tuple(facts["event_shape"])
@@ -74,13 +75,11 @@ class Trained:
 
         There E_p[s·f + tr ∇f] = 0, on which every Stein discrepancy rests, lacks the edge's part.
         """
-        config = self.config
-        bits = MACHINES.get(config.energy) or (of_bits(config.objective, config.objective_options) and "bits")
         allowed = "of an energy over real numbers, which has a score"
-        check(not bits, self.command, flag, allowed, f"one over {bits}")
-        edged = config.objective in ("non-negative", "box")
+        check(self.states is None, self.command, flag, allowed, f"one over {self.states}")
+        edged = self.config.objective in ("non-negative", "box")
         allowed = "of a law on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
-        check(not edged, self.command, flag, allowed, f"one of the objective {config.objective}")
+        check(not edged, self.command, flag, allowed, f"one of the objective {self.config.objective}")
 
     def read(self, file: str) -> tuple[np.ndarray, tuple[int, ...]]:
         """Return the rows of a file as events, and the shape in which they came."""
@@ -117,6 +116,14 @@ class Trained:
         """Return which rows of model units lie where a chain can be, shape (n,)."""
         # Written so that NaN compares as lost.
         return np.abs(z - self.center).reshape(len(z), -1).max(axis=1) <= self.bound
+
+    @property
+    def states(self) -> str | None:
+        """What the model's rows consist of, "bits" or "spins"; None for real numbers."""
+        config = self.config
+        if config.energy in MACHINES:
+            return MACHINES[config.energy]
+        return "bits" if of_bits(config.objective, config.objective_options) else None
 
     @property
     def unit(self) -> float:

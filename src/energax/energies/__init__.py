@@ -20,6 +20,7 @@ from energax.energies.noise import NOISE_FEATURES, NoiseConditional, Smoothings
 from energax.energies.posterior import Posterior
 from energax.energies.rbm import BernoulliRBM, GaussianBernoulliRBM
 from energax.energies.resnet import ResNet
+from energax.energies.visible import VisibleLayer
 
 __all__ = [
     "MLP",
@@ -58,6 +59,7 @@ __all__ = [
     "Tempered",
     "TruncatedGaussian",
     "Uniform",
+    "VisibleLayer",
     "WithGaussianBase",
     "WithLogNormalizer",
     "all_bits",

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from energax import data
-from energax.energies import BernoulliRBM, CopiedRBM, DeepBoltzmannMachine
+from energax.energies import BernoulliRBM, DeepBoltzmannMachine
 from energax.objectives import DeepBoltzmannLikelihood, PersistentContrastiveDivergence
 from energax.papers.descent import at_best_rate, log_likelihood
 from energax.papers.judge import Judge, difference, summary
@@ -43,10 +43,10 @@ from energax.papers.outcome import Outcome
 from energax.samplers import BlockGibbs
 from energax.samplers import run as run_chains
 from energax.samplers.pools import marginals
-from energax.training import fit
+from energax.training import fit, greedy
 from energax.typing import Array, Key, Model
 
-__all__ = ["greedy", "run"]
+__all__ = ["run"]
 
 SHALLOW, STACK, WHOLE, PRETRAINED = "one layer", "stack", "no pretraining", "pretrained"
 CASES = (SHALLOW, STACK, WHOLE, PRETRAINED)
@@ -162,32 +162,6 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     return Outcome(columns, rows, _verdict(size, results, shown), figure, facts)
 
 
-def greedy(x: Array, hidden: Sequence[int], *, steps: int, rate: float, key: Key) -> DeepBoltzmannMachine:
-    """Train a stack of RBMs, each on bits drawn from the one below; return the machine composed of it.
-
-    Parameters
-    ----------
-    x
-        Rows of bits.
-    hidden
-        Units of each hidden layer, from the lowest.
-    steps, rate
-        Updates of each RBM by persistent chains, and `fit`'s learning rate.
-    """
-    rows, stack = x, []
-    for layer, (units, layer_key) in enumerate(
-        zip(hidden, jax.random.split(key, len(hidden)), strict=True), 1
-    ):
-        model_key, fit_key, up_key = jax.random.split(layer_key, 3)
-        rbm = BernoulliRBM.from_data(rows, units, key=model_key)
-        copied = CopiedRBM.in_stack(rbm, layer, len(hidden))
-        copied = _fitted(copied, jax.vmap(copied.event)(rows), steps, rate, fit_key)
-        means = jax.jit(jax.vmap(copied.hidden_means))(rows)
-        rows = jax.random.bernoulli(up_key, means).astype(jnp.float32)
-        stack.append(copied)
-    return DeepBoltzmannMachine.from_rbms(stack)
-
-
 def _fitted(model: Model, rows: Any, steps: int, rate: float, key: Key, objective: Any = None) -> Any:
     """Return the model after `fit`, by persistent chains if no objective is given."""
     chosen = objective or PersistentContrastiveDivergence(BlockGibbs(), SWEEPS, chains=CHAINS)
@@ -219,7 +193,16 @@ class Bench:
             start = DeepBoltzmannMachine.from_data(x, hidden, key=model_key)
             return _fitted(start, x, updates, rate, key, whole)
         below = updates if case == STACK else updates // 2
-        start = greedy(x, hidden, steps=below // len(hidden), rate=rate, key=model_key)
+        start = greedy(
+            x,
+            hidden,
+            steps=below // len(hidden),
+            rate=rate,
+            key=model_key,
+            sweeps=SWEEPS,
+            chains=CHAINS,
+            batch_size=BATCH,
+        )
         return start if case == STACK else _fitted(start, x, updates - below, rate, key, whole)
 
     def exact(self, model: Any) -> dict[str, float]:

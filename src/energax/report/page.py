@@ -34,6 +34,8 @@ ENERGY_NAMES = {
     "bernoulli-rbm": "restricted Boltzmann machine",
     "gaussian-rbm": "Gaussian–Bernoulli restricted Boltzmann machine",
     "ising": "Ising model",
+    "multigrid": "energy at each scale of an image",
+    "deep-boltzmann": "deep Boltzmann machine",
 }
 OBJECTIVE_NAMES = {
     "multiscale": "multiscale denoising score matching",
@@ -50,6 +52,8 @@ OBJECTIVE_NAMES = {
     "short-run": "maximum likelihood by short runs",
     "improved-cd": "improved contrastive divergence",
     "mean-field-cd": "mean-field contrastive divergence",
+    "multigrid-cd": "multigrid contrastive divergence",
+    "variational-pcd": "mean-field posteriors and persistent chains",
     "unbiased-cd": "unbiased contrastive divergence",
     "exact-likelihood": "exact maximum likelihood",
 }
@@ -68,6 +72,8 @@ LOSSES = {
             "short-run",
             "improved-cd",
             "unbiased-cd",
+            "multigrid-cd",
+            "variational-pcd",
         ),
         "Mean energy of data less that of chains: near zero where the chains look like data to the energy; "
         "it is no likelihood.",
@@ -82,6 +88,9 @@ DYNAMICS = {
     "non-negative": "by reflected Langevin dynamics at T = 1, {steps} steps",
     "box": "by reflected Langevin dynamics at T = 1, {steps} steps",
     "ratio": "by Gibbs sampling, {steps} steps of one bit",
+    "multigrid-cd": "by the Markov chains of training, {steps} steps up the scales from the mean colours of "
+    "training rows",
+    "variational-pcd": "by block Gibbs sampling of all layers, {steps} sweeps from noise",
     **dict.fromkeys(
         ("contrastive-divergence", "persistent-cd", "replay-buffer", "short-run", "improved-cd"),
         "by the Markov chains of training, {steps} steps from noise",

@@ -11,11 +11,11 @@ from energax.samplers.diffusion import (
     score_at,
 )
 from energax.samplers.flow import ProbabilityFlow, probability_flow_log_prob, probability_flow_sample
-from energax.samplers.gibbs import BitGibbs, BlockGibbs
+from energax.samplers.gibbs import BitGibbs, BlockGibbs, VisibleGibbs
 from energax.samplers.inpainting import Clamped, Masked
 from energax.samplers.langevin import Langevin, annealed_langevin, denoising_jump
 from energax.samplers.metropolis import HMC, MALA, NUTS, annealed_hmc, annealed_mala
-from energax.samplers.multigrid import climb, multigrid_sample
+from energax.samplers.multigrid import Climb, climb, multigrid_sample
 from energax.samplers.noise import AnnealedNoiseLangevin
 from energax.samplers.preconditioned import Preconditioned
 from energax.samplers.reflected import ReflectedLangevin
@@ -31,6 +31,7 @@ __all__ = [
     "BitGibbs",
     "BlockGibbs",
     "Clamped",
+    "Climb",
     "CoupledGibbs",
     "Langevin",
     "Masked",
@@ -45,6 +46,7 @@ __all__ = [
     "Schedule",
     "VarianceExploding",
     "VariancePreserving",
+    "VisibleGibbs",
     "adapt",
     "annealed_hmc",
     "annealed_langevin",

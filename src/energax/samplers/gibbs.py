@@ -21,7 +21,7 @@ from energax.checks import check, check_integer
 from energax.samplers.base import Sampler
 from energax.typing import Array, Event, Key, Metrics, Model
 
-__all__ = ["BitGibbs", "BlockGibbs"]
+__all__ = ["BitGibbs", "BlockGibbs", "VisibleGibbs"]
 
 
 class BitGibbs(Sampler):
@@ -96,3 +96,18 @@ class BlockGibbs(Sampler):
     def step(self, model: Model, state: Event, key: Key, i: jax.Array) -> tuple[Event, Metrics]:
         """Return the state after one sweep."""
         return model.sweep(state, key), {}
+
+
+class VisibleGibbs(BlockGibbs):
+    """A sweep of all layers a step, of which x alone is shown: for `energies.VisibleLayer`.
+
+    The hidden layers are the chain's own state: x alone, drawn and forgotten, would be no chain of p(x).
+    """
+
+    def position(self, state: Event) -> Array:
+        """Return the visible layer."""
+        return state[0]
+
+    def moved_to(self, model: Model, state: Event, x: Array) -> Event:
+        """Return the layers with x put in place of the visible one."""
+        return (x, *state[1:])

@@ -16,16 +16,18 @@ here the sampler says what moves.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from energax.checks import check, check_integer
 from energax.energies import Multigrid
 from energax.samplers.base import Sampler, run, walk
-from energax.typing import Array, Condition, Events, Float, Key, Metrics
+from energax.typing import Array, Condition, Events, Float, Key, Metrics, Model
 
-__all__ = ["climb", "multigrid_sample", "one_sampler_per_level"]
+__all__ = ["Climb", "climb", "multigrid_sample", "one_sampler_per_level"]
 
 
 def one_sampler_per_level(
@@ -110,3 +112,88 @@ def multigrid_sample(
         of_level = jax.random.fold_in(climb_key, s)
         x = run(sampler, model.levels[s], start, key=of_level, steps=steps, condition=condition).x
     return x
+
+
+class Ascent(NamedTuple):
+    """A chain on its way up: the image to be shown, at full size, and the chain of each level."""
+
+    shown: Array
+    chains: tuple[Any, ...]
+
+
+class Climb(Sampler):
+    """One chain up all levels of a `Multigrid`: `steps` at each, from the mean colour of its start.
+
+    x̃_0 is the 1 × 1 version of the image the chain is put at, and the step i is one of the level
+    ⌊i / steps⌋, whose chain begins at the end of the one below, enlarged. So `run` shows an image form,
+    always at full size. `climb` is the same inside a training step.
+
+    Parameters
+    ----------
+    sampler
+        The dynamics at every level.
+    levels
+        How many levels the model has.
+    steps
+        k, the steps at each.
+
+    Raises
+    ------
+    InputError
+        At the first step, of a model that has other levels or is none of levels.
+    """
+
+    sampler: Sampler
+    levels: int = eqx.field(static=True)
+    steps: int = eqx.field(static=True)
+
+    def __init__(self, sampler: Sampler, levels: int, steps: int):
+        self.sampler = sampler
+        self.levels = check_integer("Climb", "levels", levels, at_least=1)
+        self.steps = check_integer("Climb", "steps", steps, at_least=1)
+
+    @property
+    def horizon(self) -> int:
+        """The steps of all levels."""
+        return self.levels * self.steps
+
+    def scaled(self, factor: float | Array) -> Climb:
+        """Return the climb with every level's step size multiplied."""
+        return Climb(self.sampler.scaled(factor), self.levels, self.steps)
+
+    def init(self, model: Model, x: Array, key: Key) -> Ascent:
+        """Return the chain at the mean colour of x; those of the upper levels wait there."""
+        check(isinstance(model, Multigrid), "Climb", "model", "a Multigrid", type(model).__name__)
+        check(len(model.levels) == self.levels, "Climb", "levels", f"{len(model.levels)}", self.levels)
+        root = model.root(x)
+        chains = [
+            self.sampler.init(level, model.enlarged(root, s), jax.random.fold_in(key, s))
+            for s, level in enumerate(model.levels)
+        ]
+        return Ascent(model.enlarged(root, self.levels - 1), tuple(chains))
+
+    def step(self, model: Model, state: Ascent, key: Key, i: jax.Array) -> tuple[Ascent, Metrics]:
+        """Return the chain after one step of the level that step i belongs to."""
+
+        def of_level(s: int) -> Any:
+            def step(state: Ascent) -> tuple[Ascent, Metrics]:
+                level, at = model.levels[s], i - s * self.steps
+                chain = state.chains[s]
+                if s > 0:  # the lowest began at the root
+                    below = self.sampler.position(state.chains[s - 1])
+                    fresh = lambda: self.sampler.init(level, model.enlarged(below, s), start_key)  # noqa: E731
+                    chain = jax.lax.cond(at == 0, fresh, lambda: chain)
+                chain, report = self.sampler.step(level, chain, step_key, at)
+                shown = model.enlarged(self.sampler.position(chain), self.levels - 1)
+                chains = (*state.chains[:s], chain, *state.chains[s + 1 :])
+                return Ascent(shown, chains), report
+
+            return step
+
+        start_key, step_key = jax.random.split(key)
+        s = jnp.minimum(i // self.steps, self.levels - 1)
+        return jax.lax.switch(s, [of_level(s) for s in range(self.levels)], state)
+
+    def position(self, state: Ascent) -> Array:
+        """Return the image at full size: of a lower level, each pixel repeated."""
+        return state.shown

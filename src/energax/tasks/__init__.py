@@ -4,7 +4,7 @@ from energax.tasks.compose import compose
 from energax.tasks.cut import ground_state
 from energax.tasks.denoise import denoise
 from energax.tasks.flips import Restoration, flip_posterior, restore_flips
-from energax.tasks.generate import anneal, generate
+from energax.tasks.generate import anneal, generate, picked
 from energax.tasks.inpaint import inpaint, named_mask
 from energax.tasks.likelihood import Likelihood, log_likelihood
 from energax.tasks.operators import Blur, Downsample, Matrix, linear_operator, projections
@@ -30,6 +30,7 @@ __all__ = [
     "linear_operator",
     "log_likelihood",
     "named_mask",
+    "picked",
     "projections",
     "restore",
     "restore_flips",

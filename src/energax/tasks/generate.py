@@ -30,6 +30,7 @@ __all__ = [
     "event_shape_of",
     "generate",
     "jump",
+    "picked",
     "start_noise",
     "starts",
     "warn_of_lost_chains",
@@ -66,6 +67,12 @@ def starts(key: Key, n: int, shape: tuple[int, ...], center: float | Array, nois
     """Return where chains start: row i is the same for every n."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
     return center + noise_max * jax.vmap(lambda k: jax.random.normal(k, shape))(keys)
+
+
+def picked(rows: int, n: int, key: Key) -> np.ndarray:
+    """Return n numbers of rows, with replacement; the i-th does not depend on n."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n))
+    return np.asarray(jax.vmap(lambda k: jax.random.randint(k, (), 0, rows))(keys))
 
 
 def warn_of_lost_chains(x: Array | np.ndarray) -> None:

@@ -9,6 +9,8 @@ r"""How a trained model is to be used: its dynamics, and what it knows of noise.
     ratio, of flips …    Gibbs sampling of bits                          none
     by Markov chains     the training's own dynamics at T = 1            none
     … a Boltzmann machine  block Gibbs, whatever the objective           none
+    multigrid-cd         the training's own, up the scales from roots    none
+    variational-pcd      block Gibbs of all layers, x alone is shown     none
 
 A noise-conditional model, which is told the noise, may be sampled in two other ways (`SAMPLERS`):
 
@@ -34,6 +36,7 @@ import numpy as np
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.config import RunConfig
 from energax.derivatives import Score
+from energax.energies import VisibleLayer
 from energax.options import MACHINES, ChainOptions, of_bits
 from energax.samplers import (
     HMC,
@@ -42,12 +45,14 @@ from energax.samplers import (
     AnnealedNoiseLangevin,
     BitGibbs,
     BlockGibbs,
+    Climb,
     Langevin,
     ProbabilityFlow,
     ReflectedLangevin,
     ReverseDiffusion,
     Sampler,
     VarianceExploding,
+    VisibleGibbs,
     annealed_hmc,
     annealed_langevin,
     annealed_mala,
@@ -84,6 +89,11 @@ class Way:
         Smallest and largest noise level that the model was trained on, or None.
     warmup
         Steps in which `tasks.warm_up` is to find the sampler's step and masses; 0 if they are known.
+    rooted
+        Whether chains start from training rows (their mean colours) rather than from noise, and take
+        the steps they took in training.
+    layered
+        Whether an event of the model is a tuple of layers, of which data are the visible one.
     """
 
     sampler: Sampler
@@ -92,6 +102,13 @@ class Way:
     told: bool = False
     sigmas: tuple[float, float] | None = None
     warmup: int = 0
+    rooted: bool = False
+    layered: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model is one energy of x, which others may be added to."""
+        return not self.rooted and not self.layered
 
     @property
     def horizon(self) -> int:
@@ -115,6 +132,10 @@ class Way:
     def law(self, model: Model) -> Model:
         """Return the energy or `Score` of x alone: at the smallest level if told."""
         return model.at(self.sigma_0) if self.told else model
+
+    def of_rows(self, model: Model) -> Model:
+        """Return the model as the law of rows of data that the dynamics move: of layers, the visible one."""
+        return VisibleLayer(model) if self.layered else model
 
     def energy(self, model: Model) -> Model | None:
         """Return the energy of x alone, as `law` does; None for a vector field."""
@@ -200,6 +221,14 @@ def way(
             return Way(ProbabilityFlow(sigmas), start, low, True, (low, high))
         dynamics = AnnealedNoiseLangevin(sigmas, s.epsilon * low**2, max(1, total // count))
         return Way(dynamics, high, low, True, (low, high))
+    if config.objective == "multigrid-cd":
+        levels = getattr(config.energy_options, "levels", None)
+        check(levels is not None, "sampler", "energy.levels", "resolved from the data", None)
+        assert levels is not None
+        climb = Climb(chain(config, options.steps), levels, options.steps)
+        return Way(climb, s.noise_max, None, rooted=True)
+    if config.energy == "deep-boltzmann":
+        return Way(VisibleGibbs(total), s.noise_max, None, layered=True)
     if isinstance(options, ChainOptions):
         steps = options.steps if config.objective == "short-run" else total
         return Way(chain(config, steps), s.noise_max, None)
@@ -218,11 +247,17 @@ def way(
 def _corrected(config: RunConfig, named: str, warmup: int) -> Way:
     """Return the way by steps that are accepted or refused, of an energy that has them."""
     options, s, gradients = config.objective_options, config.sampler, CORRECTED[named]
-    told, walls = config.objective == "noise-conditional", config.objective in WALLED
-    states = config.energy in MACHINES or of_bits(config.objective, options)
-    kind = "a noise-conditional model" if told else "data with walls" if walls else "states that are counted"
+    told = config.objective == "noise-conditional"
+    kinds = {
+        "a noise-conditional model": told,
+        "data with walls": config.objective in WALLED,
+        "an energy at each scale": config.energy == "multigrid",
+        "states that are counted": MACHINES.get(config.energy) is not None
+        or of_bits(config.objective, options),
+    }
+    kind = next((name for name, is_one in kinds.items() if is_one), None)
     other = ", ".join(repr(name) for name in ("annealed", *(OF_NOISE if told else ())))
-    check(not (told or walls or states), "sample", "sampler", f"{other} for {kind}", repr(named))
+    check(kind is None, "sample", "sampler", f"{other} for {kind}", repr(named))
     hold, anneal, cool = (max(1, steps // gradients) for steps in (s.hold, s.anneal, s.cool))
     if config.objective == "multiscale":
         made = annealed_mala if named == "mala" else annealed_hmc

@@ -69,6 +69,8 @@ def train(
         replay-buffer       a large buffer of chains, some started anew: networks
         short-run           chains start at noise: a generator of samples
         improved-cd         also through the last step of the chains
+        multigrid-cd        up the scales of an image: energy multigrid, and only it
+        variational-pcd     persistent, mean field above x: energy deep-boltzmann
         unbiased-cd         coupled chains, run until they meet: bits
         mean-field-cd       means in place of draws, no noise: machines of bits
         exact-likelihood    log Z by enumeration: small machines, narrow grids
@@ -100,6 +102,8 @@ def train(
         energax train digits --set energy.width=256 --set sampler.hold=300 --dry-run
         energax train images/ --energy resnet --preprocess unit,pad:2,flip
         energax train mnist --energy bernoulli-rbm --objective persistent-cd
+        energax train mnist --energy deep-boltzmann --objective variational-pcd
+        energax train digits --energy multigrid --objective multigrid-cd
         energax train --resume runs/digits
 
     The run folder receives config.json, run.json, metrics.jsonl, checkpoints/ and at the end
@@ -120,7 +124,9 @@ def train(
     energy
         mlp (anything), mixer (images, fast on a CPU), resnet (images, on a GPU); mlp-field and
         mixer-field are scores that need not be a gradient; bernoulli-rbm (bits), gaussian-rbm
-        (reals) and ising (spins on a grid) are Boltzmann machines; ica
+        (reals), ising (spins on a grid) and deep-boltzmann (bits; energy.hidden=256,128 its layers,
+        energy.pretrain the updates of each in the stack it starts as) are Boltzmann machines;
+        multigrid is a network for each scale of an image (energy.levels); ica
         (independent sources, mixed linearly) knows its log Z. [default: the preset's]
     steps
         Updates in all. [default: the preset's]

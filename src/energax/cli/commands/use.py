@@ -33,7 +33,9 @@ def sample(
     """Draw samples by the dynamics that suit the objective, and show how they came about.
 
     An energy of many noise levels is annealed in temperature, a noise-conditional model in
-    noise; what was trained without noise is sampled at T = 1 for all the steps together.
+    noise; what was trained without noise is sampled at T = 1 for all the steps together. A multigrid
+    model starts from the mean colours of training rows and climbs its scales as it did in training; of a
+    deep Boltzmann machine all layers are drawn, and the visible one is kept.
 
     Langevin steps err by their size. An energy can be sampled without that error (--sampler):
 
@@ -315,7 +317,8 @@ def score(
 ) -> int:
     """Print one energy a row, in nats: lower is likelier, and outliers stand out above.
 
-    Energies are those of the data's own units, −log p(x) up to one additive constant.
+    Energies are those of the data's own units, −log p(x) up to one additive constant; of a multigrid
+    model that of the finest scale, of a deep Boltzmann machine the variational bound's, E(x, μ) − H(μ).
 
     A noise-conditional model, of energies or a field, also has the constant: with --likelihood
     the rows are log p(x), higher being likelier, with the bits per dimension −log₂ p(x)/d and,

@@ -12,7 +12,7 @@ import numpy as np
 from energax.checks import check, check_integer
 from energax.cli.evaluate import HeldOut
 from energax.cli.trained import Trained
-from energax.energies import Uniform
+from energax.energies import Uniform, VisibleLayer
 from energax.evaluation import (
     GreyLevels,
     LikelihoodSummary,
@@ -80,6 +80,8 @@ class LogLikelihood:
         check(energy is not None, command, "RUN", allowed, field)
         allowed = "of a law on all of ℝᵈ, on a box, or of bits or spins: chains would leave a half-space"
         check(objective != "non-negative", command, "RUN", allowed, f"one of {objective}")
+        if isinstance(energy, VisibleLayer):  # Z is that of all layers
+            energy = energy.machine
         size = math.prod(trained.energy.event_shape)
         allowed = "a run without pad, whose frame has a density of its own"
         check(size == trained.size, command, "RUN", allowed, f"{size} entries for {trained.size} of the data")
@@ -142,6 +144,8 @@ def _lines(
     else:
         lines.append(("log Z", f"{found.estimate:.4f}, {found.status}"))
     few = "" if summary.effective > 30 else f"; {summary.effective:.1f} rows decide it"
+    if trained.way.layered:
+        lines.append(("log p", "its variational bound, below it by what hidden layers hang together given x"))
     lines += [
         ("mean log-density", _told(summary.mean, ends, " nats a row") + " by the choice of rows"),
         ("log of mean density", _told(summary.log_mean, ends, " nats") + few),

@@ -45,7 +45,8 @@ class Selection:
         reference = features.of(held_out.rows)
         found: dict[int, Quality] = {}
         energies, now = dict(kept_energies(trained)), trained.energy
-        for step, trained.energy in energies.items():
+        for step, energy in energies.items():
+            trained.energy = trained.way.of_rows(energy)
             samples = draw(trained, self.n, seed).samples
             found[step] = frechet_distance(features.of(samples), reference, of=features.name)
         trained.energy = now

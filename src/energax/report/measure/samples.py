@@ -90,6 +90,9 @@ def sampling(
     shape = units.model_shape
     start_key, run_key = jax.random.split(key)
     start = reach.center + way.noise_max * jax.random.normal(start_key, (n, *shape))
+    if way.way.rooted:
+        train = units.dataset.train
+        start = units.to_model(train[tasks.picked(len(train), n, start_key)])
     total = len(way.temperatures)
     records = min(max(RECORD_BYTES // (8 * start.size), STRIP), RECORDS)
     every = max(1, -(-total // records))
