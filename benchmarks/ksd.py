@@ -16,6 +16,7 @@ from energax.kernels import IMQ
 __all__ = ["ROW"]
 
 N, D, DRAWS, WIDTH = 4000, 50, 1000, 10.0
+TESTS = 4  # a repeat: one of ours is over before caches are warm
 
 
 def plain(x: np.ndarray, s: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
@@ -42,18 +43,21 @@ def build(quick: bool) -> Pair:
     ours32 = x.astype(np.float32), s.astype(np.float32)
     kernel, key = IMQ(WIDTH), jax.random.key(0)
 
-    def ours():
+    def one():
         return ksd_test(ours32[0], scores=ours32[1], kernel=kernel, draws=DRAWS, key=key)
 
+    def ours():
+        return [one() for _ in range(TESTS)]
+
     def peer():
-        return plain(x, s, np.random.default_rng(0))
+        return [plain(x, s, np.random.default_rng(0)) for _ in range(TESTS)]
 
     def verify() -> dict[str, float]:
-        found, (statistic, p) = ours(), peer()
+        found, (statistic, p) = one(), plain(x, s, np.random.default_rng(0))
         assert abs(found.p_value - p) < 0.1, (found.p_value, p)
         return close("statistic", found.statistic, statistic, within=1e-3)
 
-    return Pair(ours, peer, 1, verify)
+    return Pair(ours, peer, TESTS, verify)
 
 
 ROW = Row(

@@ -60,13 +60,16 @@ def test_the_critics_trace_is_exact_and_drops_the_same_units(dropout, key):
     assert bool(jnp.allclose(dropped(x), critic(x))) == (dropout == 0)
 
 
-def test_a_dropped_unit_is_made_up_for_by_the_others(key):
-    # The first layer's mask has mean one, so the value of an affine second layer keeps its mean.
-    critic = Critic((4,), width=50, dropout=0.3, key=key)
-    a = jax.random.normal(key, (50,))
-    values = jax.vmap(lambda k: critic._hidden(a, critic.betas[0], k)[0])(jax.random.split(key, 20_000))
-    wanted = critic._hidden(a, critic.betas[0], None)[0]
-    assert_mean(values @ jnp.ones(50), float(wanted.sum()), "masked units")
+@pytest.mark.parametrize("dropout", [0.3, 0.5])
+def test_a_dropped_unit_is_made_up_for_by_the_others(dropout, key):
+    # Masks of mean one keep the mean of what is linear in them; units drop out each by itself.
+    critic = Critic((4,), width=50, dropout=dropout, key=key)
+    masks = np.asarray(jax.vmap(critic._masks)(jax.random.split(key, 20_000)))
+    kept = masks > 0
+    np.testing.assert_allclose(masks[kept], 1 / (1 - dropout), rtol=0.01)
+    assert_mean(masks.reshape(20_000, -1), np.ones(100), "masks")
+    together = np.corrcoef(kept.reshape(20_000, -1).T) - np.eye(100)
+    assert np.abs(together).max() < 6 / np.sqrt(20_000)
 
 
 def test_probes_are_unbiased_for_the_operator(key):

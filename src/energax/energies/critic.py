@@ -28,7 +28,7 @@ from energax.typing import Array, Event, Float, Key, Scalar
 
 __all__ = ["ConvolutionalCritic", "Critic", "StandardisedCritic"]
 
-LEVELS = 256  # a byte decides whether a unit drops out: a quarter of the random bits of a float
+LEVELS = 256  # a byte at most decides whether a unit drops out: a quarter of the random bits of a float
 
 
 class Critic(eqx.Module):
@@ -71,21 +71,29 @@ class Critic(eqx.Module):
     ) -> tuple[Float[Array, "*event"], Scalar]:
         """Return f(x) and tr ∇f(x), exactly; with a key, hidden units drop out, the same in both."""
         first, second, last = self.layers
-        keys = (None, None) if key is None else jax.random.split(key)
-        h, slope1 = self._hidden(first(x.ravel()), self.betas[0], keys[0])
-        h, slope2 = self._hidden(second(h), self.betas[1], keys[1])
+        masks = (None, None) if key is None or self.dropout == 0 else self._masks(key)
+        h, slope1 = _hidden(first(x.ravel()), self.betas[0], masks[0])
+        h, slope2 = _hidden(second(h), self.betas[1], masks[1])
         around = second.weight * (first.weight @ last.weight).T
         return last(h).reshape(x.shape), slope2 @ (around @ slope1)
 
-    def _hidden(self, a: Array, beta: Array, key: Key | None) -> tuple[Array, Array]:
-        """Return φ(a) and φ′(a), both times the mask."""
-        gate = jax.nn.sigmoid(beta * a)
-        value, slope = a * gate, gate * (1 + beta * a * (1 - gate))
-        if key is None or self.dropout == 0:
-            return value, slope
-        kept = round(LEVELS * (1 - self.dropout))
-        mask = (jax.random.bits(key, a.shape, jnp.uint8) < kept) * (LEVELS / kept)
-        return mask * value, mask * slope
+    def _masks(self, key: Key) -> Float[Array, "2 width"]:
+        """Return both layers' masks, of mean 1, from one draw: a critic is trained on many rows a step."""
+        width, kept = self.betas[0].size, round(LEVELS * (1 - self.dropout))
+        if 2 * kept == LEVELS:  # a single bit decides
+            words = jax.random.bits(key, (2, -(-width // 32)), jnp.uint32)
+            bits = (words[..., None] >> jnp.arange(32, dtype=jnp.uint32)) & 1
+            left = bits.reshape(2, -1)[:, :width] == 1
+        else:
+            left = jax.random.bits(key, (2, width), jnp.uint8) < kept
+        return left * (LEVELS / kept)
+
+
+def _hidden(a: Array, beta: Array, mask: Array | None) -> tuple[Array, Array]:
+    """Return φ(a) and φ′(a), both times the mask."""
+    gate = jax.nn.sigmoid(beta * a)
+    value, slope = a * gate, gate * (1 + beta * a * (1 - gate))
+    return (value, slope) if mask is None else (mask * value, mask * slope)
 
 
 class ConvolutionalCritic(eqx.Module):
