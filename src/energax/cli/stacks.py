@@ -13,7 +13,7 @@ import numpy as np
 
 from energax import energies
 from energax.checks import InputError, check, check_integer
-from energax.cli import Stopped
+from energax.cli import DIVERGED, Stopped
 from energax.config import RunConfig, replace
 from energax.options import PAIRED
 from energax.typing import Array
@@ -161,8 +161,6 @@ def pretrained(parts: Any) -> Any:
             progress=None,
         )
     except DivergenceError as error:
-        from energax.cli.train import DIVERGED
-
         raise Stopped(f"error: pretraining layer {layer}: {error.diagnosis.sentence}", DIVERGED) from None
 
 
