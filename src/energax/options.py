@@ -323,9 +323,12 @@ class MeanFieldOptions:
 
 @dataclass(frozen=True)
 class MultigridDivergenceOptions(DynamicsOptions):
-    """Options of `objectives.MultigridContrastiveDivergence`: of the chains at each scale."""
+    """Options of `objectives.MultigridContrastiveDivergence`: of the chains at each scale.
 
-    chain: Literal["langevin", "mala", "hmc"] = "langevin"
+    By default their steps are corrected: as the energies sharpen, Langevin's of the same size ran away.
+    """
+
+    chain: Literal["langevin", "mala", "hmc"] = "mala"
     steps: int = 30
     step_size: float = 0.005
 
