@@ -19,6 +19,7 @@ from energax.cli.targets import target_folder, write_csv
 from energax.cli.trained import Trained
 from energax.config import replace
 from energax.files import write_whole
+from energax.options import ChainOptions
 from energax.progress import ProgressBar
 from energax.samplers import MALA, Langevin, Observer, Run, observers
 from energax.samplers import run as run_chains
@@ -208,7 +209,9 @@ def draw(trained: Trained, n: int, seed: int) -> Drawn:
     )
     if lost:
         print(f"note: {lost} of {n} chains left all bounds and are left out; {hint}", file=sys.stderr)
-    if has_energy and the_way.sigma_0 is None and isinstance(the_way.sampler, Langevin):
+    # Chains that an energy was trained with are its own, whatever they make of it.
+    chosen = the_way.sigma_0 is None and not isinstance(trained.config.objective_options, ChainOptions)
+    if has_energy and chosen and isinstance(the_way.sampler, Langevin):
         _note_steps(trained, the_way.sampler, z[kept])
     table = {"step": ran.steps, **_annealed(the_way, ran.steps)}
     if has_energy:
