@@ -21,6 +21,7 @@ ROWS = {
     "hmc-64d": "hmc_64d",
     "replay-2d": "replay_2d",
     "replay-64d": "replay_64d",
+    "replay-64d-cores": "replay_64d_cores",
     "rbm-pcd": "rbm_pcd",
     "rbm-pcd-float32": "rbm_pcd_float32",
     "nce": "nce",

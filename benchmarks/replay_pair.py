@@ -34,7 +34,7 @@ __all__ = ["replay_pair"]
 ROWS, BATCH, SIZE, STEPS, STEP_SIZE = 16_384, 128, 10_000, 20, 0.01
 
 
-def replay_pair(*, d: int, width: int, units: int) -> Pair:
+def replay_pair(*, d: int, width: int, units: int, cores: bool = False) -> Pair:
     """Return training of the same network d-width-width-1 on both sides (see `training_pair`)."""
     energy, module = twins(d, width)
     objective = ex.objectives.ReplayBufferLikelihood(
@@ -73,4 +73,5 @@ def replay_pair(*, d: int, width: int, units: int) -> Pair:
         batch_size=BATCH,
         units=units,
         flops=BATCH * (STEPS * chain + 2 * ends),
+        cores=cores,
     )

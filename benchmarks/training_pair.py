@@ -17,6 +17,7 @@ from energax.config import FitConfig
 from energax.objectives import Batch, MultiscaleDenoisingScoreMatching, Objective
 from energax.objectives.denoising import add_noise
 from energax.training.fit import _Loop  # the moving parts of `fit`, without its files and signals
+from energax.training.mesh import data_mesh
 from energax.training.order import rows_of_steps
 
 __all__ = ["mdsm_pair", "training_pair"]
@@ -53,6 +54,7 @@ def training_pair(
     units: int,
     loop: str = "compiled",
     flops: float | None = None,
+    cores: bool = False,
 ) -> Pair:
     """Return training of an energy and of its twin in PyTorch, `units` steps a call.
 
@@ -71,10 +73,13 @@ def training_pair(
         "compiled" or "host": where `fit` must have decided to run its loop.
     flops
         In the products of a step, the same on both sides.
+    cores
+        Whether our batches are split over all devices, as by `fit(…, devices=jax.devices())`.
     """
     horizon = 100_000
     config = FitConfig(steps=horizon, batch_size=batch_size, log_every=units)
-    ours = _Loop(energy, objective, Batch(data), None, None, config, None, jax.random.key(1))
+    mesh = data_mesh(jax.devices()) if cores else None
+    ours = _Loop(energy, objective, Batch(data), None, None, config, mesh, jax.random.key(1))
     assert ours.compiled == (loop == "compiled"), f"fit chose another loop than the {loop} one"
 
     channels_first = (0, 3, 1, 2) if data.ndim == 4 else tuple(range(data.ndim))

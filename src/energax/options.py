@@ -528,3 +528,10 @@ def of_bits(objective: str, options: object) -> bool:
         or getattr(options, "kernel", None) == "flips"
         or getattr(options, "noise", None) == "bernoulli"
     )
+
+
+def walls_of(objective: str, options: object) -> tuple[float, float] | None:
+    """Return the ends of the interval in which an objective's data live, the upper one perhaps infinite."""
+    if isinstance(options, BoxOptions):
+        return options.low, options.high
+    return (0.0, float("inf")) if objective == "non-negative" else None

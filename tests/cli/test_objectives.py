@@ -357,6 +357,24 @@ def test_likelihoods_are_in_the_units_of_the_table(energax, told_run, table_file
     assert np.median(np.abs(off)) < 3
 
 
+def test_data_behind_a_wall(energax, here):
+    columns = rows("non-negative") * [1.0, 30.0, 0.1]
+    np.savetxt(here / "bad.csv", columns - 2.0, delimiter=",", header="a,b,c", comments="")
+    status, _, err = energax("train", "bad.csv", "--objective", "non-negative", "--out", "run", *QUICK)
+    assert status == 2
+    assert re.search(r"x must be within \[0, inf\].*; got entries -[0-9.]+\.$", err.strip())
+    assert not (here / "run").exists()
+    np.savetxt(here / "rows.csv", columns, delimiter=",", header="a,b,c", comments="")
+    status, _, err = energax("train", "rows.csv", "--objective", "non-negative", "--out", "run", *QUICK)
+    assert status == 0, err
+    status, _, err = energax("sample", "run", "-n", "8", "--sampler", "mala")
+    assert status == 0, err
+    assert np.load(here / "run" / "samples.npz")["samples"].min() >= 0
+    status, _, err = energax("test", "rows.csv", "--run", "run")
+    assert status == 2
+    assert "where a density ends at an edge, Stein's identity fails" in err
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -23,6 +23,16 @@ def test_auto_standardises_tables_by_their_training_rows():
     assert np.allclose(z.std(axis=0), 1, atol=1e-5)
 
 
+def test_auto_moves_no_wall():
+    positive = Dataset("d", "table", RNG.gamma(2.0, 3.0, (50, 3)), RNG.gamma(2.0, 3.0, (5, 3)))
+    half_line = preprocessing(positive, walls=(0.0, np.inf))
+    z = jax.vmap(half_line.forward)(positive.train)
+    np.testing.assert_allclose(z, positive.train / positive.train.std(axis=0), rtol=1e-5)
+    box = jax.vmap(preprocessing(positive, walls=(0.0, 1.0)).forward)(positive.train)
+    np.testing.assert_allclose([box.min(axis=0), box.max(axis=0)], [[0] * 3, [1] * 3], atol=1e-6)
+    assert preprocessing(positive, walls=(0.0, 99.0)).transforms == ()
+
+
 def test_auto_maps_bytes_by_255_and_other_units_by_their_range():
     assert np.allclose(preprocessing(images(BYTES)).forward(BYTES[0]), BYTES[0] / 255)
     signed = preprocessing(images(BYTES - 100))

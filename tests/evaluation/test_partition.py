@@ -375,7 +375,7 @@ def test_a_base_is_fitted_to_the_data(key):
     ("arguments", "words"),
     [
         (
-            {"transition": ex.samplers.ReflectedLangevin(Langevin(0.1), 0.0, 1.0)},
+            {"transition": ex.samplers.Reflected(Langevin(0.1), 0.0, 1.0)},
             "leaves each law of the path invariant",
         ),
         ({"transition": Langevin(0.1, temperature=2.0)}, "at temperature 1"),

@@ -9,7 +9,7 @@ from energax.config import RunConfig, replace
 from energax.energies import Gaussian, GaussianMixture, Smoothings
 from energax.options import OBJECTIVES, PAIRED
 from energax.samplers import HMC
-from energax.tasks import generate, warm_up, way
+from energax.tasks import anneal, generate, warm_up, way
 from energax.tasks.way import CORRECTED, OF_NOISE
 from energax.testing import assert_mean
 
@@ -119,8 +119,6 @@ def test_an_anneal_can_be_corrected_and_needs_no_warm_up():
     ("changes", "kind"),
     [
         ({"objective": "noise-conditional", "objective.sigma_max": 5.0, "objective.levels": 9}, "noise"),
-        ({"objective": "box"}, "walls"),
-        ({"objective": "non-negative"}, "walls"),
         ({"objective": "ratio"}, "counted"),
         ({"objective": "multigrid-cd", "energy": "multigrid"}, "each scale"),
         ({"objective": "persistent-cd", "energy": "bernoulli-rbm"}, "counted"),
@@ -129,6 +127,22 @@ def test_an_anneal_can_be_corrected_and_needs_no_warm_up():
 def test_what_has_no_plain_energy_on_the_reals_refuses_to_be_corrected(changes, kind):
     with pytest.raises(ex.InputError, match=rf"sampler must be 'annealed'.* for .*{kind}.*; got 'hmc'"):
         way(replace(RunConfig(), changes), "hmc")
+
+
+@pytest.mark.parametrize("sampler", ["annealed", "mala", "hmc"])
+def test_walls_reflect_whatever_moves(sampler, key):
+    law = ex.energies.TruncatedGaussian([0.9, 0.2], [0.5, 0.7], 0.0, 1.0)
+    config = replace(RunConfig(), {**SHORT, "objective": "box", "sampler.epsilon": 0.05})
+    the_way = way(config, sampler)
+    draw_key, warm_key = jax.random.split(key)
+    start = law.sample(draw_key, 64 * 64)
+    if the_way.warmup:
+        the_way, start = warm_up(the_way, law, len(start), key=warm_key, start=start)
+    x = anneal(law, len(start), key=key, sampler=the_way.sampler, start=start, final_jump=False).x
+    assert 0 <= float(x.min()) <= float(x.max()) <= 1
+    truth = law.sample(jax.random.fold_in(key, 1), 1_000_000)
+    groups = np.asarray(x, np.float64).reshape(64, -1, 2).mean(1)
+    assert_mean(groups, np.asarray(truth.mean(0)), "means behind walls", allowance=0.005)
 
 
 def test_a_step_that_rejects_everything_is_told_with_what_was_seen(key):

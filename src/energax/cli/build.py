@@ -18,7 +18,7 @@ from energax.config import RunConfig, replace
 from energax.data import Dataset, Pipeline, Reshape, preprocessing
 from energax.derivatives import Score
 from energax.objectives.noise import require_spread
-from energax.options import MACHINES, DynamicsOptions, FlowContrastOptions, of_bits
+from energax.options import MACHINES, DynamicsOptions, FlowContrastOptions, of_bits, walls_of
 from energax.samplers.pools import Normal, Replay
 from energax.tasks import way
 from energax.tasks.way import chain
@@ -150,7 +150,9 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
 def _pipeline(config: RunConfig, dataset: Dataset) -> tuple[Pipeline, tuple[int, ...]]:
     """Return the pipeline and the shape of an event behind it, laid out as the energy needs it."""
     bits = "bits" if of_bits(config.objective, config.objective_options) else None
-    pipeline = preprocessing(dataset, config.preprocess, states=MACHINES.get(config.energy, bits))
+    walls = walls_of(config.objective, config.objective_options)
+    states = MACHINES.get(config.energy, bits)
+    pipeline = preprocessing(dataset, config.preprocess, states=states, walls=walls)
     event = jax.ShapeDtypeStruct(dataset.event_shape, np.float32)
     shape = jax.eval_shape(pipeline.forward, event).shape
     if config.energy in IMAGES_ONLY and len(shape) != 3:

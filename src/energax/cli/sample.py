@@ -21,7 +21,7 @@ from energax.config import replace
 from energax.files import write_whole
 from energax.options import ChainOptions
 from energax.progress import ProgressBar
-from energax.samplers import MALA, Langevin, Observer, Run, observers
+from energax.samplers import MALA, Langevin, Observer, Reflected, Run, Sampler, observers
 from energax.samplers import run as run_chains
 from energax.samplers.diagnostics import acceptance
 from energax.tasks import Way, way
@@ -211,7 +211,7 @@ def draw(trained: Trained, n: int, seed: int) -> Drawn:
         print(f"note: {lost} of {n} chains left all bounds and are left out; {hint}", file=sys.stderr)
     # Chains that an energy was trained with are its own, whatever they make of it.
     chosen = the_way.sigma_0 is None and not isinstance(trained.config.objective_options, ChainOptions)
-    if has_energy and chosen and isinstance(the_way.sampler, Langevin):
+    if has_energy and chosen:
         _note_steps(trained, the_way.sampler, z[kept])
     table = {"step": ran.steps, **_annealed(the_way, ran.steps)}
     if has_energy:
@@ -219,9 +219,14 @@ def draw(trained: Trained, n: int, seed: int) -> Drawn:
     return Drawn(trained.to_data(z[kept]), table, the_way, start)
 
 
-def _note_steps(trained: Trained, sampler: Langevin, z: np.ndarray) -> None:
+def _note_steps(trained: Trained, sampler: Sampler, z: np.ndarray) -> None:
     """Tell of Langevin steps that are too large: MALA would refuse them where the chains are."""
-    corrected = MALA(float(sampler.step_size(0)))
+    free = sampler.sampler if isinstance(sampler, Reflected) else sampler
+    if not isinstance(free, Langevin):
+        return
+    corrected: Sampler = MALA(float(free.step_size(0)))
+    if isinstance(sampler, Reflected):
+        corrected = Reflected(corrected, float(sampler.low), float(sampler.high))
     accepted = acceptance(run_chains(corrected, trained.energy, z, key=jax.random.key(0), steps=1))
     if not accepted > TOO_LARGE:
         print(

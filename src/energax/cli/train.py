@@ -6,6 +6,7 @@ import datetime
 import importlib.util
 import logging
 import platform
+import shutil
 import sys
 import time
 import warnings
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["environment", "resume_run", "train_run"]
 
 VALIDATION_ROWS = 1000
+
+
+class Unsuited(InputError):
+    """The fit refused what it was given before anything was kept: there is nothing to go on with."""
 
 
 def train_run(
@@ -79,7 +84,11 @@ def train_run(
         return 0
     run = RunFolder.create(out, config, _facts(parts))
     print(f"writing to {out}", flush=True)
-    return _fit(run, parts, tensorboard)
+    try:
+        return _fit(run, parts, tensorboard)
+    except Unsuited:
+        shutil.rmtree(run.path)
+        raise
 
 
 def resume_run(
@@ -150,6 +159,8 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
         status = "diverged"
         raise Stopped(f"error: {error}{_diverged(run, parts, error)}", DIVERGED) from None
     except InputError as error:
+        if run.latest is None:
+            raise Unsuited(str(error)) from error
         raise InputError(f"{str(error).rstrip('.')}; to continue: {run.resume_command}") from error
     except OSError as error:
         kept = f"the newest whole checkpoint is of step {run.latest}; to continue: {run.resume_command}"

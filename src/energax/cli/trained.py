@@ -21,7 +21,7 @@ from energax.cli.images import to_pixels
 from energax.cli.run_folder import RunFolder
 from energax.config import RunConfig, from_dict
 from energax.data import read_table
-from energax.options import MACHINES, of_bits
+from energax.options import MACHINES, of_bits, walls_of
 from energax.progress import ProgressBar
 from energax.tasks import way
 from energax.tasks.rows import map_rows, to_data, to_model
@@ -77,7 +77,7 @@ class Trained:
         """
         allowed = "of an energy over real numbers, which has a score"
         check(self.states is None, self.command, flag, allowed, f"one over {self.states}")
-        edged = self.config.objective in ("non-negative", "box")
+        edged = walls_of(self.config.objective, self.config.objective_options) is not None
         allowed = "of a law on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
         check(not edged, self.command, flag, allowed, f"one of the objective {self.config.objective}")
 

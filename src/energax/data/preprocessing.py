@@ -29,6 +29,8 @@ OWNER = "preprocessing"
 # name → what may follow its colon, with the type to read it as
 NAMES: dict[str, type | None] = {
     "standardise": None,
+    "scale": None,
+    "range": None,
     "unit": None,
     "pad": int,
     "dequantise": int,
@@ -49,10 +51,14 @@ def _unit(rows: np.ndarray) -> Affine:
     return Affine.unit_interval(rows)
 
 
-def _automatic(dataset: Dataset, states: str | None) -> list[str]:
+def _automatic(dataset: Dataset, states: str | None, walls: tuple[float, float] | None) -> list[str]:
     low, high = dataset.train.min(), dataset.train.max()
     beyond = high > 1 or low < 0
     if states is None:
+        if dataset.kind == "table" and walls is not None:
+            if np.isinf(walls[1]):  # a mean taken off would be a wall moved
+                return ["scale"]
+            return [] if walls[0] <= low and high <= walls[1] else ["range"]
         if dataset.kind == "table":
             return ["standardise"]
         return ["unit"] if dataset.kind == "image" and beyond else []
@@ -88,7 +94,11 @@ def _check_levels(rows: np.ndarray, levels: int) -> None:
 
 
 def preprocessing(
-    dataset: Dataset, names: str | Sequence[str] = "auto", *, states: str | None = None
+    dataset: Dataset,
+    names: str | Sequence[str] = "auto",
+    *,
+    states: str | None = None,
+    walls: tuple[float, float] | None = None,
 ) -> Pipeline:
     """Build the pipeline from a data set's units to a model's.
 
@@ -99,12 +109,19 @@ def preprocessing(
     names
         ``"auto"``: tables are standardised; images outside [0, 1] are mapped to it (from 0 to
         255 where they lie there, otherwise from their own range); images in [0, 1] and points
-        are left alone. Otherwise transforms in the order of their use, as a list or one string
-        with commas: ``standardise``, ``unit``, ``pad:WIDTH``, ``dequantise`` or
-        ``dequantise:LEVELS``, ``logit`` or ``logit:ALPHA``, ``binarise`` or ``binarise:THRESHOLD``
+        are left alone; `states` and `walls` have their own. Otherwise transforms in the order of their
+        use, as a list or one string with commas: ``standardise``, ``scale`` (each entry by its standard
+        deviation, zero staying zero), ``range`` (each entry's range to [0, 1]), ``unit``,
+        ``pad:WIDTH``, ``dequantise`` or ``dequantise:LEVELS``, ``logit`` or ``logit:ALPHA``,
+        ``binarise`` or ``binarise:THRESHOLD``
         (bits), ``bernoulli`` (bits drawn anew in training, an entry in [0, 1] being their
         probability), ``spins`` (bits to −1 and 1), ``flip``, ``image`` (a flat image in
         its `image_shape`), ``flatten``. Each is fitted to the rows that reach it.
+    states
+        "bits" or "spins", if the model counts states: then ``"auto"`` binarises what is not yet so.
+    walls
+        Ends of every coordinate's interval, if the model lives between them, the upper one perhaps infinite:
+        then ``"auto"`` keeps a table's zero, or brings columns that lie beyond between 0 and 1.
 
     Returns
     -------
@@ -117,7 +134,11 @@ def preprocessing(
         For an unknown name, a wrong number, or a transform that does not fit the events.
     """
     if isinstance(names, str):
-        names = _automatic(dataset, states) if names == "auto" else [n for n in names.split(",") if n.strip()]
+        names = (
+            _automatic(dataset, states, walls)
+            if names == "auto"
+            else [n for n in names.split(",") if n.strip()]
+        )
     transforms: list[Transform] = []
     shape = dataset.event_shape
 
@@ -138,6 +159,10 @@ def preprocessing(
             check(fits, OWNER, name, "used on image events (height, width, channels)", f"events {shape}")
         if name == "standardise":
             step: Transform = Affine.standardise(rows())
+        elif name == "scale":
+            step = Affine.standardise(rows(), shifted=False)
+        elif name == "range":
+            step = Affine.ranges(rows())
         elif name == "unit":
             step = _unit(rows())
         elif name == "pad":

@@ -90,7 +90,7 @@ class Affine(Transform):
         check(bool((self.scale != 0).all()), "Affine", "scale", "nowhere zero", "a zero")
 
     @classmethod
-    def standardise(cls, rows: Any) -> Affine:
+    def standardise(cls, rows: Any, *, shifted: bool = True) -> Affine:
         """Give each entry of the event mean 0 and standard deviation 1 over the rows.
 
         An entry that never varies is only shifted (scale 1), since it has no scale of its own.
@@ -99,13 +99,29 @@ class Affine(Transform):
         ----------
         rows
             Array-like (n, *event).
+        shifted
+            If False the mean is left as it is scaled, and zero stays zero.
         """
         rows = check_array("Affine.standardise", "rows", rows)
         # Sums in double precision: a large mean must not eat the spread.
         scale = np.std(rows, axis=0, dtype=np.float64)
         # By comparison, since a constant's rounded mean leaves a spread that is not quite zero.
         varies = rows.max(axis=0) > rows.min(axis=0)
-        return cls(np.mean(rows, axis=0, dtype=np.float64), np.where(varies, scale, 1.0))
+        mean = np.mean(rows, axis=0, dtype=np.float64)
+        return cls(mean if shifted else 0.0, np.where(varies, scale, 1.0))
+
+    @classmethod
+    def ranges(cls, rows: Any) -> Affine:
+        """Map each entry's own range over the rows to [0, 1]; an entry that never varies to 0.
+
+        Parameters
+        ----------
+        rows
+            Array-like (n, *event).
+        """
+        rows = check_array("Affine.ranges", "rows", rows)
+        low, width = rows.min(axis=0), np.ptp(rows, axis=0)
+        return cls(low, np.where(width > 0, width, 1.0))
 
     @classmethod
     def unit_interval(cls, rows: Any = None, low: float | None = None, high: float | None = None) -> Affine:

@@ -18,7 +18,7 @@ from energax.samplers.metropolis import HMC, MALA, NUTS, annealed_hmc, annealed_
 from energax.samplers.multigrid import Climb, climb, multigrid_sample
 from energax.samplers.noise import AnnealedNoiseLangevin
 from energax.samplers.preconditioned import Preconditioned
-from energax.samplers.reflected import ReflectedLangevin
+from energax.samplers.reflected import Reflected
 from energax.samplers.schedules import Schedule
 from energax.samplers.tempering import ParallelTempering
 
@@ -39,7 +39,7 @@ __all__ = [
     "ParallelTempering",
     "Preconditioned",
     "ProbabilityFlow",
-    "ReflectedLangevin",
+    "Reflected",
     "ReverseDiffusion",
     "Run",
     "Sampler",

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.samplers import adapt, schedules
+from energax.samplers import Reflected, adapt, schedules
 from energax.tasks.generate import event_shape_of, starts
 from energax.tasks.way import Way
 from energax.typing import Array, ArrayLike, Condition, Key, Model
@@ -47,9 +47,16 @@ def warm_up(
     if start is None:
         shape = event_shape_of(energy, event_shape, "warm_up")
         start = starts(start_key, n, shape, center, the_way.start)
+    start = jnp.asarray(start)
+    one, walls = the_way.sampler, None
+    if isinstance(one, Reflected):  # the chain in u, which knows no walls
+        walls, one, energy, start = one, one.sampler, one.unfolded(energy), one.folded(start)
     temperature = lambda s: s.temperature  # noqa: E731
     # A table of the temperatures' length is the sampler's horizon, which a warm-up has of its own.
-    endless = eqx.tree_at(temperature, the_way.sampler, schedules.constant(1.0))
-    found = adapt(endless, energy, jnp.asarray(start), key=run_key, steps=the_way.warmup, condition=condition)
-    sampler = eqx.tree_at(temperature, found.sampler, temperature(the_way.sampler))
-    return dataclasses.replace(the_way, sampler=sampler, warmup=0), found.x
+    endless = eqx.tree_at(temperature, one, schedules.constant(1.0))
+    found = adapt(endless, energy, start, key=run_key, steps=the_way.warmup, condition=condition)
+    sampler = eqx.tree_at(temperature, found.sampler, temperature(one))
+    if walls is None:
+        return dataclasses.replace(the_way, sampler=sampler, warmup=0), found.x
+    walled = eqx.tree_at(lambda r: r.sampler, walls, sampler)
+    return dataclasses.replace(the_way, sampler=walled, warmup=0), walls.folded(found.x)

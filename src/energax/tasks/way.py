@@ -18,7 +18,8 @@ A noise-conditional model, which is told the noise, may be sampled in two other 
                          Langevin corrections; as many scores as the anneal has steps
     probability-flow     its deterministic flow, an ODE with adaptive steps; only the start is random
 
-An energy on ℝᵈ may be sampled by steps that are accepted or refused, exact at any step size (`CORRECTED`):
+An energy of real numbers may be sampled by steps that are accepted or refused, exact at any step size
+(`CORRECTED`), at walls reflected like the others:
 
     mala, hmc, nuts      at the same temperatures; where these are all 1 a warm-up finds step and masses
 
@@ -37,7 +38,7 @@ from energax.checks import check, check_choice, check_integer, check_number
 from energax.config import RunConfig
 from energax.derivatives import Score
 from energax.energies import VisibleLayer
-from energax.options import MACHINES, ChainOptions, of_bits
+from energax.options import MACHINES, ChainOptions, of_bits, walls_of
 from energax.samplers import (
     HMC,
     MALA,
@@ -48,7 +49,7 @@ from energax.samplers import (
     Climb,
     Langevin,
     ProbabilityFlow,
-    ReflectedLangevin,
+    Reflected,
     ReverseDiffusion,
     Sampler,
     VarianceExploding,
@@ -67,7 +68,6 @@ OF_NOISE = ("reverse-diffusion", "probability-flow")  # for models that are told
 CORRECTED = {"mala": 1, "hmc": 10, "nuts": 10}  # Langevin steps that one step stands for
 SAMPLERS = ("annealed", *OF_NOISE, *CORRECTED)
 WARMUP = 500  # steps
-WALLED = ("non-negative", "box")
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def way(
         The run's configuration.
     sampler
         "annealed", Langevin dynamics, or what the table above has instead; of a noise-conditional model also
-        "reverse-diffusion" or "probability-flow", of an energy on ℝᵈ "mala", "hmc" or "nuts". To inpaint
+        "reverse-diffusion" or "probability-flow", of an energy of reals "mala", "hmc" or "nuts". To inpaint
         and restore, take the first.
     corrector_steps, snr
         Those of `samplers.ReverseDiffusion`.
@@ -236,12 +236,13 @@ def way(
         return Way(BlockGibbs(total), s.noise_max, None)
     if of_bits(config.objective, options):
         return Way(BitGibbs(total), s.noise_max, None)
-    langevin = Langevin.mdsm(s.epsilon, constant)
-    if config.objective == "non-negative":
-        return Way(ReflectedLangevin(langevin, 0.0), s.noise_max, None)
-    if config.objective == "box":
-        return Way(ReflectedLangevin(langevin, options.low, options.high), s.noise_max, None)
-    return Way(langevin, s.noise_max, None)
+    return Way(_within(config, Langevin.mdsm(s.epsilon, constant)), s.noise_max, None)
+
+
+def _within(config: RunConfig, dynamics: Sampler) -> Sampler:
+    """Return the dynamics, reflected at the walls that the objective's data have, if any."""
+    walls = walls_of(config.objective, config.objective_options)
+    return dynamics if walls is None else Reflected(dynamics, *walls)
 
 
 def _corrected(config: RunConfig, named: str, warmup: int) -> Way:
@@ -250,7 +251,6 @@ def _corrected(config: RunConfig, named: str, warmup: int) -> Way:
     told = config.objective == "noise-conditional"
     kinds = {
         "a noise-conditional model": told,
-        "data with walls": config.objective in WALLED,
         "an energy at each scale": config.energy == "multigrid",
         "states that are counted": MACHINES.get(config.energy) is not None
         or of_bits(config.objective, options),
@@ -279,7 +279,8 @@ def _corrected(config: RunConfig, named: str, warmup: int) -> Way:
         one = {"hmc": HMC, "nuts": NUTS}[named](step, temperature=temperature)
     check_integer("sample", "warmup", warmup, at_least=FEWEST_STEPS)
     sigmas = None if sigma is None else (sigma, sigma)
-    return Way(one, s.noise_max if sigma is None else sigma, sigma, False, sigmas, warmup)
+    start = s.noise_max if sigma is None else sigma
+    return Way(_within(config, one), start, sigma, False, sigmas, warmup)
 
 
 def chain(config: RunConfig, steps: int = 1) -> Sampler:

@@ -135,9 +135,9 @@ def train(
     learning_rate
         Adam's step. [default: the preset's]
     preprocess
-        "auto", or some of standardise, unit, pad:WIDTH, dequantise:LEVELS, logit,
-        binarise:THRESHOLD, bernoulli (bits drawn anew), spins, flip, image, flatten, with commas
-        between them. [default: auto]
+        "auto", or some of standardise, scale (standardise, but zero stays zero), range (each column to
+        [0, 1]), unit, pad:WIDTH, dequantise:LEVELS, logit, binarise:THRESHOLD, bernoulli (bits drawn
+        anew), spins, flip, image, flatten, with commas between them. [default: auto]
     seed
         Decides everything random. [default: 0]
     preset
