@@ -13,6 +13,7 @@ DATA_NAMES = (
     "cifar10",
     "svhn",
     "celeba",
+    "alphadigits",
     "stacked-digits",
     "stacked-mnist",
 )

@@ -4,6 +4,7 @@
 `Pipeline` from its units to a model's and back.
 """
 
+from energax.data.alphadigits import alphadigits
 from energax.data.celeba import celeba
 from energax.data.cifar import cifar10
 from energax.data.dataset import Dataset
@@ -39,6 +40,7 @@ __all__ = [
     "Pipeline",
     "Reshape",
     "Transform",
+    "alphadigits",
     "celeba",
     "cifar10",
     "digits",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from energax.checks import InputError, check, check_choice
+from energax.data.alphadigits import alphadigits
 from energax.data.celeba import celeba
 from energax.data.cifar import cifar10
 from energax.data.dataset import Dataset, split
@@ -30,6 +31,7 @@ NAMES: dict[str, Callable[[], Dataset]] = {
     "cifar10": cifar10,
     "svhn": svhn,
     "celeba": celeba,
+    "alphadigits": alphadigits,
     "stacked-digits": stacked_digits,
     "stacked-mnist": stacked_mnist,
 }
@@ -65,9 +67,9 @@ def load(source: Any, seed: int = 0) -> Dataset:
     ----------
     source
         One of: the name of a known data set (digits, mnist, fashion-mnist, notmnist, cifar10, svhn, celeba,
-        stacked-digits, stacked-mnist), of a toy density (eight-gaussians, two-moons, pinwheel, checkerboard,
-        rings, swiss-roll, two-spirals) or of an ADBench table in ``$ENERGAX_DATA`` ("adbench/38_thyroid");
-        the path of a ``.csv``, ``.parquet``, ``.npy``, ``.npz`` or IDX file; a folder of images; an array
+        alphadigits, stacked-digits, stacked-mnist), of a toy density (eight-gaussians, two-moons, pinwheel,
+        checkerboard, rings, swiss-roll, two-spirals) or of an ADBench table in ``$ENERGAX_DATA``
+        ("adbench/38_thyroid"); the path of a ``.csv``, ``.parquet``, ``.npy``, ``.npz`` or IDX file; a folder of images; an array
         with one row per observation. A name wins over a file of that name: write "./digits" for the file.
     seed
         Chooses a toy's draws, and the 90/10 split of files and arrays. Data sets published

@@ -41,8 +41,9 @@ def train(
     DATA is one of
 
         a data set   digits (comes with the program), mnist, fashion-mnist,
-                     notmnist, cifar10, svhn, celeba: from $ENERGAX_DATA, the
-                     cache, or downloaded with a checksum; stacked-digits,
+                     notmnist, cifar10, svhn, celeba, alphadigits (bits): from
+                     $ENERGAX_DATA, the cache, or, where its authors offer
+                     that, downloaded with a checksum; stacked-digits,
                      stacked-mnist: three of their images in one, 1,000 classes
         a density    eight-gaussians, two-moons, pinwheel, checkerboard, rings,
                      swiss-roll, two-spirals
