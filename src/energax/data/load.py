@@ -70,7 +70,8 @@ def load(source: Any, seed: int = 0) -> Dataset:
         alphadigits, stacked-digits, stacked-mnist), of a toy density (eight-gaussians, two-moons, pinwheel,
         checkerboard, rings, swiss-roll, two-spirals) or of an ADBench table in ``$ENERGAX_DATA``
         ("adbench/38_thyroid"); the path of a ``.csv``, ``.parquet``, ``.npy``, ``.npz`` or IDX file; a folder
-        of images; an array with one row per observation. A name wins over a file of that name: write "./digits" for the file.
+        of images; an array with one row per observation. A name wins over a file of that name: write
+        "./digits" for the file.
     seed
         Chooses a toy's draws, and the 90/10 split of files and arrays. Data sets published
         with a split keep theirs.
