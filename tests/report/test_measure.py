@@ -1,7 +1,6 @@
 """What the report measures is true where the truth is known."""
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
@@ -196,14 +195,17 @@ def test_a_copied_row_is_its_own_neighbour(table):
     np.testing.assert_array_equal(found.neighbours[:, 0], copies[:10])
     np.testing.assert_allclose(found.from_samples, 0, atol=1e-5)
     assert found.from_held_out.min() > 0
+    assert found.tested is None
 
 
-def test_auroc_is_the_share_of_pairs(seed):
-    rng = np.random.default_rng(seed)
-    a, b = rng.integers(0, 5, 30), rng.integers(1, 6, 40)
-    pairs = [(y > x) + 0.5 * (y == x) for x, y in itertools.product(a, b)]
-    assert m.auroc(a, b) == pytest.approx(np.mean(pairs), abs=1e-12)
-    assert m.auroc(a, a) == pytest.approx(0.5)
+def test_copies_are_told_from_new_rows(table):
+    data, _, _ = table
+    units = m.Units(data, None)
+    copied, new = (
+        m.Samples(rows, rows, data.test, np.zeros(0), 0) for rows in (data.train[:40], data.test[:40])
+    )
+    assert m.neighbours(copied, units).tested.p_value < 1e-6
+    assert m.neighbours(new, units).tested.p_value > 0.01
 
 
 def test_noise_is_added_before_energies_are_measured(table):

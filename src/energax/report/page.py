@@ -251,6 +251,8 @@ def headlines(found: Measurements) -> list[tuple[str, str]]:
     if len(n.from_samples):
         near, far = np.median(n.from_samples), np.median(n.from_held_out)
         text = f"nearest training row at {near:.3g} for samples, {far:.3g} for held-out rows (medians)"
+        if n.tested is not None:
+            text += f"; {n.tested.copies} samples nearer than any held-out row, p = {n.tested.p_value:.2g}"
         lines.append(("Memory", text))
     if e is None:
         return lines
@@ -453,6 +455,11 @@ def _neighbours(found: Measurements, config: RunConfig) -> Section | None:
         "Were samples copies, their distances would pile up near zero; those of held-out rows show how near "
         "a new row comes by chance."
     )
+    if n.tested is not None:
+        p = n.tested.p_value
+        caption += (
+            f" Are samples nearer than held-out rows? p = {p:.2g} (small: copies; large proves nothing)."
+        )
     alt = "Distances to the nearest training row"
     plates.append(_plate(figures.neighbour_distances, found, caption, alt))
     return Section("neighbours", "Nearest training rows", plates, tables)

@@ -12,7 +12,7 @@ denoiser and the neighbours look at training rows.
 """
 
 from energax.report.measure.denoising import Denoising, denoising, ratio_of_roots
-from energax.report.measure.energies import Energies, auroc, energies
+from energax.report.measure.energies import Energies, energies
 from energax.report.measure.inpainting import Inpainting, inpainting
 from energax.report.measure.landscape import Landscape, landscape
 from energax.report.measure.measurements import Measurements, measure
@@ -36,7 +36,6 @@ __all__ = [
     "Trace",
     "Training",
     "Units",
-    "auroc",
     "denoising",
     "energies",
     "inpainting",

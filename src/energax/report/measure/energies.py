@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from energax import tasks
+from energax.evaluation.outliers import detection
 from energax.report.measure.protocol import Protocol
 from energax.report.measure.samples import Samples
 from energax.report.measure.units import Units
 from energax.typing import Model
 
-__all__ = ["Energies", "auroc", "energies"]
+__all__ = ["Energies", "energies"]
 
 SCORED = 512  # rows of each kind whose energy is measured
 
@@ -51,13 +51,6 @@ class Energies:
         return float(a.mean() - b.mean()), float(error)
 
 
-def auroc(negative: np.ndarray, positive: np.ndarray) -> float:
-    """Return P(positive > negative) + ½ P(equal): the area under the ROC curve."""
-    ranks = stats.rankdata(np.concatenate([negative, positive]))[len(negative) :]
-    n, m = len(negative), len(positive)
-    return float((ranks.sum() - m * (m + 1) / 2) / (n * m))
-
-
 def energies(way: Protocol, model: Model, units: Units, samples: Samples, seed: int) -> Energies | None:
     """Measure energies, with noise σ₀ added first (MDSM §4); None for a vector field."""
     energy = way.way.energy(model)
@@ -86,5 +79,6 @@ def energies(way: Protocol, model: Model, units: Units, samples: Samples, seed: 
         ).astype(np.float64)
         for name, x in rows.items()
     }
-    areas = {name: auroc(values["held out"], value) for name, value in values.items() if name != "held out"}
+    others = {name: value for name, value in values.items() if name != "held out" and len(value) > 1}
+    areas = {name: detection(value, values["held out"]).auroc for name, value in others.items()}
     return Energies(way.sigma_0, sigma, values, areas)
