@@ -6,6 +6,8 @@ import shutil
 import numpy as np
 import pytest
 
+from energax.cli.run_folder import RunFolder
+
 
 @pytest.fixture
 def files(here):
@@ -229,6 +231,20 @@ def test_a_finished_run_says_so(energax, run):
     assert status == 0
     assert out.splitlines()[-1] == f"{run} is finished: 20 steps are done"
     assert contents(run) == before
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(energax, table_run, here):
+    run = shutil.copytree(table_run, here / "run")
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**facts, "status": "running"}))
+    before = contents(run)
+    with RunFolder(run).held():
+        status, _, err = energax("train", "--resume", run)
+    assert status == 2
+    assert "RUN must be a run that no other process is training" in err
+    assert contents(run) == before
+    with RunFolder(run).held():  # let go by now
+        pass
 
 
 def test_changed_data_are_refused(energax, table_run, table_file, here):

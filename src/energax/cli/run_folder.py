@@ -1,6 +1,6 @@
 """A run's folder: what is in it, how it is made without harm, and how it is opened again.
 
-    config.json         the resolved configuration
+    config.json         the resolved configuration; locked by the process that trains the run
     run.json            facts: when, with what versions, on which data (a SHA-256), how far
     metrics.jsonl       one record of metrics per line
     checkpoints/        the whole state of the fit, every so many steps
@@ -20,7 +20,8 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,30 @@ class RunFolder:
     def add_facts(self, **facts: Any) -> None:
         """Change entries of run.json."""
         self._write("run.json", {**self.facts, **facts})
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training this run; a killed one holds nothing.
+
+        Raises
+        ------
+        InputError
+            If another process does.
+        """
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            yield
+            return
+        with open(self.path / "config.json") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                allowed = "a run that no other process is training"
+                check(False, "train", "RUN", allowed, f"{self.path}, which one is")
+            except OSError:  # a file system without them
+                pass
+            yield
 
     @property
     def latest(self) -> int | None:

@@ -85,7 +85,8 @@ def train_run(
     run = RunFolder.create(out, config, _facts(parts))
     print(f"writing to {out}", flush=True)
     try:
-        return _fit(run, parts, tensorboard)
+        with run.held():
+            return _fit(run, parts, tensorboard)
     except Unsuited:
         shutil.rmtree(run.path)
         raise
@@ -120,7 +121,10 @@ def resume_run(
     if changed:
         print(f"note: {', '.join(changed)}; bits may differ from an uninterrupted run", file=sys.stderr)
     print(f"\ncontinuing {path} from step {run.latest or 0:,} of {config.fit.steps:,}", flush=True)
-    return 0 if dry_run else _fit(run, parts, tensorboard)
+    if dry_run:
+        return 0
+    with run.held():
+        return _fit(run, parts, tensorboard)
 
 
 def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:

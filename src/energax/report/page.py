@@ -457,9 +457,7 @@ def _neighbours(found: Measurements, config: RunConfig) -> Section | None:
     )
     if n.tested is not None:
         p = n.tested.p_value
-        caption += (
-            f" Are samples nearer than held-out rows? p = {p:.2g} (small: copies; large proves nothing)."
-        )
+        caption += f" Are samples nearer than held-out rows? p = {p:.2g} (small: copies; large: no proof)."
     alt = "Distances to the nearest training row"
     plates.append(_plate(figures.neighbour_distances, found, caption, alt))
     return Section("neighbours", "Nearest training rows", plates, tables)
