@@ -30,10 +30,13 @@ from jax.flatten_util import ravel_pytree
 from energax.checks import check_number
 from energax.derivatives import score, tree_dot
 from energax.objectives.base import Batch, Objective
+from energax.objectives.requirements import require_smooth
 from energax.objectives.targets import Smoothed
 from energax.typing import Array, Events, Float, Key, Metrics, Model, Scalar
 
 __all__ = ["DenoisingScoreMatching", "add_noise", "squared_norms"]
+
+KINKED = "NoiseContrastiveEstimation, which takes no derivative in x"
 
 
 def add_noise(x: Events, sigma: Float[Array, " n"], key: Key) -> tuple[Events, Events]:
@@ -77,6 +80,11 @@ class DenoisingScoreMatching(Objective):
     def target(self) -> Smoothed:
         """The σ-smoothed density."""
         return Smoothed(self.sigma)
+
+    def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
+        """Refuse energies whose first derivative jumps."""
+        require_smooth(type(self).__name__, model, data.x, data.condition, order=1, instead=KINKED)
+        return None, None
 
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:
         """Return the mean over the batch."""

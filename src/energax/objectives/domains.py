@@ -77,10 +77,10 @@ class NonNegativeScoreMatching(_WeightedScoreMatching):
         return x**2
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Refuse negative data and energies without a second derivative."""
+        """Refuse negative data and models with kinks."""
         owner = type(self).__name__
         require_within(owner, data.x, 0.0, jnp.inf, "ScoreMatching")
-        require_smooth(owner, model, data.x, data.condition, "DenoisingScoreMatching")
+        require_smooth(owner, model, data.x, data.condition, order=2)
         return None, None
 
 
@@ -107,11 +107,11 @@ class BoxScoreMatching(_WeightedScoreMatching):
         return ((x - self.low) * (self.high - x) / (self.high - self.low)) ** 2
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Refuse data outside the box and energies without a second derivative."""
+        """Refuse data outside the box and models with kinks."""
         owner = type(self).__name__
         if not isinstance(self.low, Tracer):
             require_within(owner, data.x, float(self.low), float(self.high), "a wider box or ScoreMatching")
-        require_smooth(owner, model, data.x, data.condition, "DenoisingScoreMatching")
+        require_smooth(owner, model, data.x, data.condition, order=2)
         return None, None
 
 

@@ -42,8 +42,9 @@ from jax.flatten_util import ravel_pytree
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.derivatives import score
 from energax.objectives.base import Batch, Objective
-from energax.objectives.denoising import add_noise, squared_norms
+from energax.objectives.denoising import KINKED, add_noise, squared_norms
 from energax.objectives.posterior import importance_weights, posterior_mean
+from energax.objectives.requirements import require_smooth
 from energax.objectives.targets import Ladder, Smoothed
 from energax.typing import Array, Float, Key, Metrics, Model, Scalar
 
@@ -170,7 +171,8 @@ class MultiscaleDenoisingScoreMatching(Objective):
         return Ladder(sigmas, sigmas**-self.weight_power, self.sigma_0)
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Keep the data set if the weighting compares with it."""
+        """Keep the data set if the weighting compares with it; refuse energies with kinks."""
+        require_smooth(type(self).__name__, model, data.x, data.condition, order=1, instead=KINKED)
         return None, None if self.weighting == "none" else jax.vmap(lambda x: ravel_pytree(x)[0])(data.x)
 
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:

@@ -28,7 +28,8 @@ import scipy.stats
 from energax.checks import check, check_array, check_integer, check_number
 from energax.derivatives import score
 from energax.objectives.base import Batch, Objective
-from energax.objectives.denoising import add_noise, squared_norms
+from energax.objectives.denoising import KINKED, add_noise, squared_norms
+from energax.objectives.requirements import require_smooth
 from energax.objectives.targets import SmoothedAtEachLevel
 from energax.typing import Array, ArrayLike, Events, Float, Key, Metrics, Model, Scalar
 
@@ -77,9 +78,11 @@ class NoiseConditionalScoreMatching(Objective):
         return SmoothedAtEachLevel(self.sigmas)
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Refuse a model that does not know of noise levels."""
+        """Refuse a model that does not know of noise levels, and energies whose first derivative jumps."""
         wanted = "a noise-conditional one with a method `at(sigma)`, such as energies.NoiseConditional"
-        check(hasattr(model, "at"), type(self).__name__, "model", wanted, type(model).__name__)
+        owner = type(self).__name__
+        check(hasattr(model, "at"), owner, "model", wanted, type(model).__name__)
+        require_smooth(owner, model.at(1.0), data.x, data.condition, order=1, instead=KINKED)
         return None, None
 
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:

@@ -49,7 +49,7 @@ from energax.typing import Array, Key, Metrics, Model, Scalar
 __all__ = ["ScoreMatching", "SlicedScoreMatching"]
 
 BINARY = "RatioMatching"
-KINKED = "DenoisingScoreMatching, which takes no second derivative in x"
+KINKED = "DenoisingScoreMatching, for which elu will do, or NoiseContrastiveEstimation, for which any will"
 
 
 class _ImplicitScoreMatching(Objective):
@@ -61,10 +61,10 @@ class _ImplicitScoreMatching(Objective):
         return Density()
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Refuse binary data and energies without a second derivative."""
+        """Refuse binary data and models with kinks."""
         owner = type(self).__name__
         require_continuous(owner, data.x, BINARY)
-        require_smooth(owner, model, data.x, data.condition, KINKED)
+        require_smooth(owner, model, data.x, data.condition, order=2, instead=KINKED)
         return None, None
 
 
