@@ -159,3 +159,17 @@ def test_a_condition_is_bound_at_every_noise_level():
 
     bound = bind(Model(), jnp.asarray(3.0))
     np.testing.assert_allclose(bound.at(2.0)(jnp.ones(4)), 6.0)
+
+
+@pytest.mark.parametrize("loop", ["fori", "scan"])
+def test_loops_inside_an_energy_are_no_obstacle(loop):
+    def energy(x):
+        if loop == "fori":
+            return jax.lax.fori_loop(0, 3, lambda i, total: total + x[i] ** 2 * (i + 1), 0.0)
+        weights = jnp.arange(1.0, 4.0)
+        return jax.lax.scan(lambda total, wx: (total + wx[0] * wx[1] ** 2, None), 0.0, (weights, x))[0]
+
+    x = jnp.array([0.3, -1.0, 0.7])
+    s, trace = score_and_trace(energy, x)
+    np.testing.assert_allclose(s, -jax.grad(energy)(x), rtol=1e-5)
+    np.testing.assert_allclose(trace, -jnp.trace(jax.hessian(energy)(x)), rtol=1e-5)

@@ -12,7 +12,15 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["InputError", "check", "check_array", "check_choice", "check_integer", "check_number"]
+__all__ = [
+    "InputError",
+    "check",
+    "check_array",
+    "check_choice",
+    "check_condition",
+    "check_integer",
+    "check_number",
+]
 
 
 class InputError(ValueError):
@@ -141,3 +149,34 @@ def check_array(
         bad = values[~np.isfinite(values)][0]
         check(False, owner, argument, "finite everywhere", f"{bad} in row {row}")
     return array
+
+
+def check_condition(owner: str, condition: Any, rows: int) -> Any:
+    """Return a condition's leaves as NumPy arrays, one entry per row, refusing what no model could use.
+
+    Whole numbers, such as classes, stay what they are; real ones become float32.
+
+    Parameters
+    ----------
+    condition
+        A pytree of arrays with leading axis `rows`, or None.
+    rows
+        How many events there are.
+
+    Raises
+    ------
+    InputError
+        If an entry is not a finite number, or there is not one for each row.
+    """
+    import jax
+    import numpy as np
+
+    def one(leaf: Any) -> Any:
+        array = np.asarray(leaf)
+        numeric = array.dtype.kind in "biuf" or array.dtype.name == "bfloat16"
+        check(numeric, owner, "condition", "arrays of numbers", f"entries of type {array.dtype}")
+        got = array.shape[0] if array.ndim else "a single number"
+        check(got == rows, owner, "condition", f"one for each of {rows} rows", got)
+        return array if array.dtype.kind in "biu" else check_array(owner, "condition", array)
+
+    return jax.tree.map(one, condition)

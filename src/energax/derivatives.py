@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from energax.checks import check, check_choice, check_integer
-from energax.tracing import contains_convolution
+from energax.tracing import contains_convolution, contains_loop
 from energax.typing import Array, Condition, Event, Events, Float, Key, Model, Scalar
 
 __all__ = [
@@ -219,13 +219,14 @@ def score_and_trace(
         "chunked": forward over reverse, `TRACE_CHUNK` coordinates at a time, recomputed in
         a further reverse pass.
         "auto": forward for energies of fewer than `CHUNKED_FROM` coordinates without
-        convolutions, else chunked.
+        convolutions or loops, else chunked.
     """
     check_choice("score_and_trace", "method", method, TRACE_METHODS)
     flat, unravel = ravel_pytree(x)
     if method == "auto":
         small = flat.size < CHUNKED_FROM and not isinstance(model, Score)
-        forward = small and not contains_convolution(model, *((x,) if condition is None else (x, condition)))
+        arguments = (model, x) if condition is None else (model, x, condition)
+        forward = small and not contains_convolution(*arguments) and not contains_loop(*arguments)
         method = "forward" if forward else "chunked"
     if method == "chunked":
         field = lambda y: score(model, y, condition)  # noqa: E731

@@ -10,13 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["contains_convolution", "first_kink", "first_suspect"]
+__all__ = ["contains_convolution", "contains_loop", "first_kink", "first_suspect"]
 
 
 def contains_convolution(function: Callable[..., Any], *args: Any) -> bool:
     """Whether tracing `function(*args)` meets a convolution, at any depth."""
     closed, *_ = eqx.filter_make_jaxpr(function)(*args)
     return any(eqn.primitive.name == "conv_general_dilated" for eqn in _equations(closed.jaxpr))
+
+
+def contains_loop(function: Callable[..., Any], *args: Any) -> bool:
+    """Whether tracing `function(*args)` meets a loop that counts or waits (`while`, `fori`), at any depth."""
+    closed, *_ = eqx.filter_make_jaxpr(function)(*args)
+    return any(_is_loop(eqn) for eqn in _equations(closed.jaxpr))
+
+
+def _is_loop(eqn: Any) -> bool:
+    if eqn.primitive.name == "scan":  # a counted loop scans nothing
+        return len(eqn.invars) == eqn.params["num_consts"] + eqn.params["num_carry"]
+    return eqn.primitive.name == "while"
 
 
 def first_kink(function: Callable[..., Any], *args: Any, order: int = 1) -> str | None:

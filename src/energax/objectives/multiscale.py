@@ -172,6 +172,11 @@ class MultiscaleDenoisingScoreMatching(Objective):
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Keep the data set if the weighting compares with it; refuse energies with kinks."""
+        allowed = (
+            "None with weighting='posterior', which would average over rows of any; 'importance' would do"
+        )
+        given = data.condition is None or self.weighting != "posterior"
+        check(given, type(self).__name__, "condition", allowed, "conditions")
         require_smooth(type(self).__name__, model, data.x, data.condition, order=1, instead=KINKED)
         return None, None if self.weighting == "none" else jax.vmap(lambda x: ravel_pytree(x)[0])(data.x)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from energax.checks import check, check_array, check_number
+from energax.checks import check, check_array, check_condition, check_number
 from energax.tasks.generate import event_shape_of, jump
 from energax.tasks.rows import map_rows
 from energax.typing import Condition, Model
@@ -41,7 +41,7 @@ def denoise(
     condition
         One condition per row, for a conditional energy.
     event_shape
-        Shape of one event, if the energy does not say.
+        Shape of one event, if the energy does not say and the rows are not to say it.
 
     Returns
     -------
@@ -52,7 +52,9 @@ def denoise(
     told = hasattr(energy, "at")
     allowed = "given for a noise-conditional model" if told else "None for a model that is not told the noise"
     check((sigma is not None) == told, "denoise", "sigma", allowed, sigma)
-    rows = check_array("denoise", "noisy", noisy, event_shape=event_shape_of(energy, event_shape, "denoise"))
+    shape = event_shape_of(energy, event_shape, "denoise", noisy)
+    rows = check_array("denoise", "noisy", noisy, event_shape=shape)
+    condition = check_condition("denoise", condition, len(rows))
     if sigma is not None:
         sigma_0 = check_number("denoise", "sigma", sigma, above=0)
         energy = energy.at(jnp.asarray(sigma_0, jnp.float32))

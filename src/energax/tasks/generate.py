@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from energax.checks import check, check_array, check_integer
+from energax.checks import check, check_array, check_condition, check_integer
 from energax.derivatives import bind
 from energax.samplers import (
     Observer,
@@ -37,10 +37,17 @@ __all__ = [
 ]
 
 
-def event_shape_of(energy: Model, event_shape: tuple[int, ...] | None, owner: str) -> tuple[int, ...]:
-    """Return the event shape that was given, or the library energy's own."""
+def event_shape_of(
+    energy: Model, event_shape: tuple[int, ...] | None, owner: str, rows: ArrayLike | None = None
+) -> tuple[int, ...]:
+    """Return the event shape that was given, or the library energy's own, or that of the rows."""
     shape = event_shape if event_shape is not None else getattr(energy, "event_shape", None)
+    if shape is None and rows is not None:
+        shape = np.shape(rows)[1:]
     check(shape is not None, owner, "event_shape", "given for a model that has none", None)
+    ok = isinstance(shape, tuple | list) and all(isinstance(size, int) for size in shape)
+    allowed = "a tuple of whole numbers (events of several arrays: fit and samplers.run take them)"
+    check(ok, owner, "event_shape", allowed, shape)
     assert shape is not None
     return tuple(shape)
 
@@ -160,6 +167,7 @@ def anneal(
     else:
         start = jnp.asarray(check_array("anneal", "start", start, event_shape=shape))
         check(len(start) == n, "anneal", "start", f"of {n} rows", len(start))
+    condition = check_condition("anneal", condition, n)
     result = run(
         annealed_langevin(sigma_0=sigma_0, noise_max=noise_max) if sampler is None else sampler,
         energy,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from energax.checks import check, check_array, check_choice
+from energax.checks import check, check_array, check_choice, check_condition
 from energax.samplers import Clamped, Masked, Sampler, annealed_langevin, run
 from energax.tasks.generate import check_sampler_given, event_shape_of, jump, start_noise, warn_of_lost_chains
 from energax.typing import Array, Condition, Key, Model
@@ -93,7 +93,7 @@ def inpaint(
     numpy.ndarray
         Shape of x; known coordinates are those of x, bit for bit.
     """
-    shape = event_shape_of(energy, event_shape, "inpaint")
+    shape = event_shape_of(energy, event_shape, "inpaint", x)
     mask = np.asarray(known)
     check(mask.dtype == bool, "inpaint", "known", "an array of booleans", mask.dtype)
     given = np.asarray(x)
@@ -102,6 +102,7 @@ def inpaint(
     check(fits, "inpaint", "known", f"of shape {shape} or {given.shape}", f"shape {mask.shape}")
     mask = np.broadcast_to(mask, given.shape)
     truth = check_array("inpaint", "x", np.where(mask, given, 0), event_shape=shape)
+    condition = check_condition("inpaint", condition, len(truth))
 
     start_key, run_key = jax.random.split(key)
     noise = jax.random.normal(start_key, truth.shape)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from energax.checks import check, check_array, check_integer
+from energax.checks import check, check_array, check_condition, check_integer
 from energax.samplers import probability_flow_log_prob
 from energax.tasks.generate import event_shape_of
 from energax.tasks.rows import map_rows
@@ -84,6 +84,7 @@ def log_likelihood(
     owner = "log_likelihood"
     shape = event_shape_of(model, event_shape, owner)
     rows = check_array(owner, "x", x, event_shape=shape)
+    condition = check_condition(owner, condition, len(rows))
     if probes is None:
         probes = 0 if math.prod(shape) <= EXACT_TO else PROBES
     check_integer(owner, "probes", probes, at_least=0)

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from energax.checks import check, check_array
+from energax.checks import check, check_array, check_condition
 from energax.derivatives import Score, evaluate
 from energax.tasks.generate import event_shape_of
 from energax.tasks.rows import map_rows
@@ -42,7 +42,7 @@ def score(
     condition
         One condition per row, for a conditional energy.
     event_shape
-        Shape of one event, if the energy does not say.
+        Shape of one event, checked if the energy does not say.
 
     Returns
     -------
@@ -50,5 +50,8 @@ def score(
         Shape (n,).
     """
     check(not isinstance(energy, Score), "score", "energy", "an energy", "a Score, which has no value")
-    rows = check_array("score", "x", x, event_shape=event_shape_of(energy, event_shape, "score"))
-    return map_rows(lambda chunk: _energies(energy, chunk), (rows, condition))
+    rows = check_array("score", "x", x, event_shape=event_shape_of(energy, event_shape, "score", x))
+    condition = check_condition("score", condition, len(rows))
+    values = map_rows(lambda chunk: _energies(energy, chunk), (rows, condition))
+    check(values.ndim == 1, "score", "energy", "one number for an event", f"an array {values.shape[1:]}")
+    return values

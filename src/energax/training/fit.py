@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from energax.checks import check, check_array, check_choice
+from energax.checks import check, check_array, check_choice, check_condition
 from energax.config import FitConfig
 from energax.data import Transform
 from energax.devices import gather
@@ -173,7 +173,9 @@ def fit(
     for name in settings:
         check_choice("fit", "setting", name, names)
     config = dataclasses.replace(config or FitConfig(), **settings)
+    _check_roles(model, objective, key)
     data = _rows("x", x, condition)
+    _check_event(model, data, preprocessing)
     held_out = None
     if validation is not None:
         given = validation if isinstance(validation, Batch) else Batch(validation)
@@ -453,13 +455,42 @@ def _seen(data: Batch, preprocessing: Transform | None) -> Batch:
 def _rows(name: str, x: Events, condition: Condition | None) -> Batch:
     """Return checked float32 rows with their conditions."""
     leaves = jax.tree.leaves(x)
-    check(len(leaves) > 0, "fit", name, "an array of rows or a pytree of them", type(x).__name__)
+    allowed = "an array of rows or a pytree of them (np.asarray makes an array of a nested list)"
+    ok = len(leaves) > 0 and all(np.ndim(leaf) for leaf in leaves)
+    check(ok, "fit", name, allowed, type(x).__name__)
     rows = jax.tree.map(lambda leaf: check_array("fit", name, leaf), x)
     n = jax.tree.leaves(rows)[0].shape[0]
-    for leaf in (*jax.tree.leaves(rows), *jax.tree.leaves(condition)):
-        got = np.shape(leaf)[0] if np.ndim(leaf) else "a single number"
-        check(got == n, "fit", f"{name} and condition", f"arrays of {n} rows, like the first", got)
-    return Batch(rows, condition)
+    for leaf in jax.tree.leaves(rows):
+        check(len(leaf) == n, "fit", name, f"arrays of {n} rows, like the first", len(leaf))
+    return Batch(rows, check_condition("fit", condition, n))
+
+
+def _check_roles(model: Model, objective: Objective, key: Key) -> None:
+    """Refuse arguments that are not what their places are for."""
+    got = f"the class {objective.__name__}" if isinstance(objective, type) else type(objective).__name__
+    example = "an objective, such as MultiscaleDenoisingScoreMatching()"
+    check(isinstance(objective, Objective), "fit", "objective", example, got)
+    wrong = isinstance(model, Objective | type)
+    got = model.__name__ if isinstance(model, type) else type(model).__name__
+    check(not wrong, "fit", "model", "an energy or a Score", got)
+    typed = isinstance(key, jax.Array) and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = isinstance(key, jax.Array) and key.dtype == jnp.uint32 and key.shape == (2,)
+    check(typed or raw, "fit", "key", "a key, such as jax.random.key(0)", repr(key)[:40])
+
+
+def _check_event(model: Model, data: Batch, preprocessing: Transform | None) -> None:
+    """Refuse rows that are no events of a model which says what its events are."""
+    shape = getattr(model, "event_shape", None)
+    if not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape):
+        return
+    if not isinstance(data.x, np.ndarray) or hasattr(model, "latents"):  # rows of a generator are latent
+        return
+    event = jax.ShapeDtypeStruct(data.x.shape[1:], jnp.float32)
+    seen = event if preprocessing is None else jax.eval_shape(preprocessing.forward, event)
+    behind = "" if preprocessing is None else " behind the preprocessing"
+    wanted = "(n, " + ", ".join(map(str, shape)) + ")" if shape else "(n,)"
+    got = f"shape {(len(data.x), *seen.shape)}"
+    check(seen.shape == shape, "fit", "x", f"of shape {wanted}{behind}, as the model has it", got)
 
 
 @contextmanager
