@@ -20,15 +20,9 @@ def contains_convolution(function: Callable[..., Any], *args: Any) -> bool:
 
 
 def contains_loop(function: Callable[..., Any], *args: Any) -> bool:
-    """Whether tracing `function(*args)` meets a loop that counts or waits (`while`, `fori`), at any depth."""
+    """Whether tracing `function(*args)` meets a loop (`scan`, `fori`, `while`), at any depth."""
     closed, *_ = eqx.filter_make_jaxpr(function)(*args)
-    return any(_is_loop(eqn) for eqn in _equations(closed.jaxpr))
-
-
-def _is_loop(eqn: Any) -> bool:
-    if eqn.primitive.name == "scan":  # a counted loop scans nothing
-        return len(eqn.invars) == eqn.params["num_consts"] + eqn.params["num_carry"]
-    return eqn.primitive.name == "while"
+    return any(eqn.primitive.name in ("scan", "while") for eqn in _equations(closed.jaxpr))
 
 
 def first_kink(function: Callable[..., Any], *args: Any, order: int = 1) -> str | None:
