@@ -14,8 +14,8 @@ the pair taken the other way: the minimum is the density. Z cancels.
     gaussian    y = x + εξ, ξ ~ N(0, I), a mean over one draw: K = 1 + (ε²/4) E[½‖∇E‖² − ΔE] + O(ε⁴),
                 score matching in the limit
 
-The paper leaves out neighbours that are data points themselves, whose flows cancel in a sum over
-the data; here data are draws from p and all neighbours count, which is that sum's expectation.
+The paper sums over neighbours that are no data points, so that its K tends to 0 where all states are
+seen; here all neighbours count. Both are least, as data grow, at the law of the data.
 """
 
 from __future__ import annotations
