@@ -75,16 +75,54 @@ def test_power_rises_with_the_perturbation(key):
     assert_power(p, 0.95)
 
 
+def linear(x, key):
+    return linear_ksd_test(x, scores=-x, bandwidth=2.0, key=key)
+
+
+def fssd(x, key, **settings):
+    return fssd_test(x, scores=-x, locations=1, draws=DRAWS, key=key, **settings)
+
+
+def mmd(x, key):
+    return mmd_test(x[: N // 2], np.asarray(normal(2, N // 2)(key)), draws=DRAWS, key=key)
+
+
+RISES = {  # by name: the test, the dimension, and shifts found seldom, about every other time, nearly always
+    "ksd": (ksd, 10, (0.02, 0.07, 0.2)),
+    "linear-ksd": (linear, 2, (0.05, 0.4, 1.0)),
+    "fssd-random": (lambda x, k: fssd(x, k, optimise=False), 2, (0.03, 0.13, 0.5)),
+    "fssd-optimised": (fssd, 2, (0.03, 0.2, 0.6)),
+    "mmd": (mmd, 2, (0.03, 0.2, 0.6)),
+}
+
+
+def powers_of(test, d, shifts, key):
+    keys = jax.random.split(key, len(shifts))
+    return [p_values(test, normal(d, shift=a), k, 30) for a, k in zip(shifts, keys, strict=True)]
+
+
+def assert_rises(ps, least=0.9):
+    found = [np.mean(p <= 0.05) for p in ps]
+    assert found[0] < found[1] < found[2], found
+    assert_power(ps[-1], least)
+
+
+@pytest.mark.parametrize("name", RISES)
+def test_so_does_that_of_every_test(name, key):
+    assert_rises(powers_of(*RISES[name], key))
+
+
 @pytest.mark.parametrize(
     ("test", "least"),
     [
         (lambda x, k: ksd(x, k, bandwidth="power"), 0.9),
+        (lambda x, k: ksd(x, k, bandwidth="discrepancy"), 0.8),
         (lambda x, k: ksd(x, k, kernel="rbf", statistic="u"), 0.9),
         (lambda x, k: linear_ksd_test(x, scores=-x, key=k), 0.15),
         (lambda x, k: fssd_test(x, scores=-x, draws=DRAWS, key=k), 0.6),
         (lambda x, k: mmd_test(x, np.asarray(jax.random.normal(k, x.shape)), draws=DRAWS, key=k), 0.6),
     ],
-    ids=["power", "rbf-u", "linear", "fssd", "mmd"],
+    ids=["power", "discrepancy", "rbf-u", "linear", "fssd", "mmd"],
 )
 def test_a_shift_is_found(test, least, key):
     assert_power(p_values(test, normal(2, shift=0.4), key, 60), least)
@@ -124,6 +162,14 @@ class TestMutants:
         flipped = lambda x, k: ksd_test(x, scores=x, draws=DRAWS, key=k)  # noqa: E731
         with pytest.raises(AssertionError):
             assert_level(p_values(flipped, normal(2), key, 100))
+
+    def test_the_other_tail(self, key):
+        def other(x, k):
+            found = linear(x, k)
+            return found._replace(p_value=1 - found.p_value)
+
+        with pytest.raises(AssertionError):
+            assert_rises(powers_of(other, *RISES["linear-ksd"][1:], key))
 
     def test_locations_tested_on_the_rows_that_chose_them(self, key):
         from energax.evaluation import fssd

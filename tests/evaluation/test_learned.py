@@ -193,11 +193,8 @@ def test_there_is_no_power_with_a_critic_that_is(mutant, key, monkeypatch):
 
 
 def test_the_bootstrap_is_level_where_the_normal_is_not(key):
-    # A fixed critic whose h is skewed, and forty rows: E h = 0 for h = −x² + 1 up to its sign.
-    class Skewed(eqx.Module):
-        def __call__(self, x):
-            return x
-
+    # Of the critic f(x) = x of one coordinate h = 1 − x² is skewed, E h = 0, and forty rows are few. Learned
+    # critics: `test_level_study.py`.
     def rejected(null):
         def one(x, k):
             h = np.asarray(1 - x[:, 0] ** 2, np.float64)

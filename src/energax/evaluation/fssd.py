@@ -24,7 +24,7 @@ import numpy as np
 import scipy.linalg
 import scipy.optimize
 
-from energax.checks import check, check_integer
+from energax.checks import check, check_integer, check_number
 from energax.evaluation.result import TestResult, bootstrap_p_value
 from energax.evaluation.scores import sample_and_scores
 from energax.kernels import Kernel, kernel_named, median_bandwidth, squared_distances
@@ -46,6 +46,7 @@ def fssd_test(
     locations: int = 5,
     optimise: bool = True,
     kernel: str = "rbf",
+    bandwidth: str | float | None = None,
     draws: int = 2000,
     key: Key,
 ) -> TestResult:
@@ -61,6 +62,8 @@ def fssd_test(
         Choose locations and bandwidth on a fifth of the rows and test on the rest; else draw them.
     kernel
         "rbf" or "imq".
+    bandwidth
+        With `optimise` "power": it is chosen together with the locations. Without, "median" or a number.
     draws
         Of the null law.
     key
@@ -74,6 +77,7 @@ def fssd_test(
     owner = "fssd_test"
     check_integer(owner, "locations", locations, at_least=1)
     check_integer(owner, "draws", draws, at_least=1)
+    given = _given_width(owner, bandwidth, optimise)
     rows, s = sample_and_scores(owner, x, model, scores)
     place_key, split_key, median_key, null_key = jax.random.split(key, 4)
     chosen = rows
@@ -86,7 +90,7 @@ def fssd_test(
     mean, cov = chosen.mean(0), np.atleast_2d(np.cov(chosen.T)) + 1e-6 * np.eye(chosen.shape[1])
     noise = np.asarray(jax.random.normal(place_key, (locations, len(mean))))
     places = (mean + noise @ np.linalg.cholesky(cov).T).astype(np.float32)
-    width = median_bandwidth(chosen, median_key)
+    width = median_bandwidth(chosen, median_key) if given is None else given
     if optimise:
         width, places = _optimised(kernel, width, places, chosen, chosen_s)
     tau = np.asarray(
@@ -114,6 +118,20 @@ def fssd_test(
             "discrepancy": float(value) / n,
         },
     )
+
+
+def _given_width(owner: str, bandwidth: str | float | None, optimise: bool) -> float | None:
+    """Return the bandwidth if it is a number, and refuse what cannot be had."""
+    if optimise:
+        allowed = "left out or 'power' with optimise=True, which chooses it with the locations"
+        check(bandwidth is None or bandwidth == "power", owner, "bandwidth", allowed, repr(bandwidth))
+        return None
+    if isinstance(bandwidth, str):
+        allowed = "'median' or a number with optimise=False: no rows are held out to choose it on"
+        check(bandwidth == "median", owner, "bandwidth", allowed, repr(bandwidth))
+    if bandwidth is None or isinstance(bandwidth, str):
+        return None
+    return check_number(owner, "bandwidth", bandwidth, above=0)
 
 
 def _unbiased(tau: np.ndarray) -> float:

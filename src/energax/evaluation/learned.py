@@ -30,11 +30,13 @@ import scipy.stats
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.derivatives import score
 from energax.energies import StandardisedCritic
+from energax.evaluation.bandwidth import choose_common_kernel
 from energax.evaluation.critics import CriticTraining, Rows, Trained, judging_probes, terms, train_critic
 from energax.evaluation.kernel_discrepancy import kernel_stein_discrepancy
 from energax.evaluation.posterior import is_posterior
 from energax.evaluation.result import Discrepancy, TestResult, bootstrap_p_value
 from energax.evaluation.scores import sample_and_scores
+from energax.kernels import Kernel
 from energax.typing import ArrayLike, Event, Float, Key, Model
 
 __all__ = [
@@ -237,6 +239,7 @@ def compare(
     method: str = "lsd",
     training: CriticTraining | None = None,
     split: tuple[float, float, float] = SPLIT,
+    kernel: str | Kernel = "imq",
     bandwidth: str | float = "median",
     key: Key,
     progress: bool | None = None,
@@ -252,29 +255,56 @@ def compare(
     x
         Rows, shape (n, *event).
     method
-        "lsd", learned; or "ksd", the kernel's (IMQ), on all rows.
+        "lsd", learned; or "ksd", the kernel's.
     training, split, key, progress
         Those of `learned_stein_discrepancy`.
-    bandwidth
-        Of the kernel: "median", or a number; one for all models.
+    kernel, bandwidth
+        Those of `kernel_stein_discrepancy`, for "ksd" alone; one for all models. "power" and "discrepancy"
+        take the bandwidth of the largest mean over the models, on a fifth of the rows, and judge by the rest.
     """
     owner = "compare"
     check_choice(owner, "method", method, ("lsd", "ksd"))
-    one = not isinstance(bandwidth, str) or bandwidth == "median"
-    check(one, owner, "bandwidth", "'median' or a number, one for all models", repr(bandwidth))
+    unused = method == "ksd" or (kernel, bandwidth) == ("imq", "median")
+    check(unused, owner, "kernel and bandwidth", "left out with method='lsd': a critic is learned", "one")
     check(
         isinstance(models, Mapping) and len(models) > 1, owner, "models", "a mapping of two or more", models
     )
+    given = {
+        name: {"scores": model, "model": None} if _is_array(model) else {"scores": None, "model": model}
+        for name, model in models.items()
+    }
+    if method == "ksd":
+        return _ranked(_kernels(owner, x, given, kernel, bandwidth, key))
     found: dict[str, Discrepancy] = {}
-    for name, model in models.items():
-        given = {"scores": model, "model": None} if _is_array(model) else {"scores": None, "model": model}
-        if method == "ksd":
-            found[name] = kernel_stein_discrepancy(x, **given, bandwidth=bandwidth, key=key)
-            continue
-        rows = _rows(owner, x, **given)
+    for name, law in given.items():
+        rows = _rows(owner, x, **law)
         parts, train_key = _split(owner, rows, split, key)
         trained = _trained(parts, None, training, "discrepancy", train_key, progress)
         found[name] = _learned(trained, parts[2], training, train_key)
+    return _ranked(found)
+
+
+def _kernels(
+    owner: str,
+    x: ArrayLike,
+    given: Mapping[str, dict[str, Any]],
+    kernel: str | Kernel,
+    bandwidth: str | float,
+    key: Key,
+) -> dict[str, Discrepancy]:
+    """Return each model's kernel discrepancy on the same rows, under one kernel."""
+    pairs = {name: sample_and_scores(owner, x, law["model"], law["scores"]) for name, law in given.items()}
+    rows = next(iter(pairs.values()))[0]
+    scores = [s for _, s in pairs.values()]
+    # Split as in `kernel_stein_discrepancy`: one key, the same rows kept.
+    one, kept = choose_common_kernel(owner, kernel, bandwidth, rows, scores, jax.random.split(key)[0])
+    return {
+        name: kernel_stein_discrepancy(rows[kept], scores=s[kept], kernel=one, key=key)
+        for name, s in zip(given, scores, strict=True)
+    }
+
+
+def _ranked(found: Mapping[str, Discrepancy]) -> Ranking:
     order = sorted(found, key=lambda name: found[name].estimate)
     h = np.array([found[name].terms for name in order])
     pairs = h[:, None] - h[None]
