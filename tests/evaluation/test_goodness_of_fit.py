@@ -8,9 +8,10 @@ import pytest
 from energax.blocks import quadratic_forms, random_signs
 from energax.evaluation import fssd_test, ksd_test, linear_ksd_test, mmd_test
 from energax.evaluation import kernel_tests as module
+from energax.evaluation.fssd import _effective_rows
 from energax.evaluation.result import TestResult, bootstrap_p_value
 
-from .calibration import assert_level, assert_power, p_values
+from .calibration import assert_level, assert_power, p_values, results
 
 N, DRAWS, REPLICATES = 200, 300, 2000
 
@@ -61,9 +62,51 @@ def test_fssd_is_conservative_with_more_features_than_rows_and_says_so(key):
     )
 
 
+def test_fssd_says_when_few_rows_decide(key):
+    # Chosen where the fit is good, locations wander off: there a few rows' features outweigh the others'.
+    optimised = lambda x, k: fssd_test(x, scores=-x, locations=2, draws=DRAWS, key=k)  # noqa: E731
+    found = results(optimised, normal(10, 500), key, 40)
+    warned = [f for f in found if f.status.startswith("conservative: at the locations 400 rows count as ")]
+    assert 2 < len(warned) < 35
+    assert {f.status for f in found if f not in warned} == {"ok"}
+    assert min(f.p_value for f in warned) > 0.05
+
+
+def test_rows_count_by_the_size_of_their_features(key):
+    signs = np.asarray(jax.random.rademacher(key, (50, 3)))
+    assert _effective_rows(signs) == pytest.approx(50)
+    one = np.where(np.arange(50)[:, None] == 7, 1e6, 1.0) * signs
+    assert _effective_rows(one) == pytest.approx(1)
+    half = np.where(np.arange(50)[:, None] < 20, 3.0, 0.0) * signs
+    assert _effective_rows(half) == pytest.approx(20)
+
+
 def test_mmd_has_its_level(key):
     two = lambda x, k: mmd_test(x[:80], x[80:], draws=DRAWS, key=k)  # noqa: E731
     assert_level(p_values(two, normal(2), key, 1000))
+
+
+def test_mmd_has_its_level_with_a_chosen_bandwidth(key):
+    two = lambda x, k: mmd_test(x[:80], x[80:], bandwidth="power", draws=DRAWS, key=k)  # noqa: E731
+    assert_level(p_values(two, normal(2, 160), key, 300))
+
+
+def test_a_bandwidth_for_power_finds_what_the_median_passes_over(key):
+    # Two narrow clusters far apart, of another width in the reference: the median is the gap.
+    def clusters(key, spread):
+        place, noise = jax.random.split(key)
+        return 20.0 * jax.random.rademacher(place, (100, 1)) + spread * jax.random.normal(noise, (100, 2))
+
+    found = {}
+    for how in ("median", "power"):
+
+        def test(x, k, how=how):
+            return mmd_test(x, np.asarray(clusters(k, 2.0)), bandwidth=how, draws=DRAWS, key=k)
+
+        found[how] = p_values(test, lambda k: clusters(k, 1.0), key, 40)
+    assert_power(found["power"], 0.8)
+    with pytest.raises(AssertionError):
+        assert_power(found["median"], 0.8)
 
 
 def test_power_rises_with_the_perturbation(key):
