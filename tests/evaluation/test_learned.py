@@ -212,6 +212,17 @@ def test_the_bootstrap_is_level_where_the_normal_is_not(key):
     assert plain > 0.075
 
 
+def test_its_status_names_what_makes_the_level_approximate(key):
+    # A hundred rows; five hundred; and a critic with a spike at one row, so that few of many decide.
+    few = lsd(np.asarray(normal(2)(key)), key, split=(3 / 7, 3 / 7, 1 / 7))
+    assert few.status.startswith("few rows to test on (100 of 500, the last share of the split)")
+    rows = np.asarray(normal(2)(key))
+    assert lsd(rows, key, training=replace(SMALL, steps=0)).status == "ok"
+    spike = lambda x: x * jnp.exp(-50 * jnp.sum((x - rows[0]) ** 2))  # noqa: E731
+    h = module.terms(spike, module.Rows(rows, -rows), probes=0)
+    assert module._status(h).startswith("few rows decide (700 count as ")
+
+
 @pytest.mark.parametrize("constraint", ["clipping", "spectral"])
 def test_a_constraint_holds_where_it_is_asked_for(constraint, key):
     x = np.asarray(normal(5, 2000, shift=0.5)(key))

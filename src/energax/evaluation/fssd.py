@@ -33,7 +33,7 @@ import scipy.linalg
 import scipy.optimize
 
 from energax.checks import check, check_integer, check_number
-from energax.evaluation.result import TestResult, bootstrap_p_value
+from energax.evaluation.result import FEW_DECIDE, TestResult, bootstrap_p_value, effective_rows
 from energax.evaluation.scores import sample_and_scores
 from energax.kernels import Kernel, kernel_named, median_bandwidth, squared_distances
 from energax.typing import Array, ArrayLike, Float, Key, Model
@@ -43,7 +43,6 @@ __all__ = ["fssd_test"]
 SHARE = 0.2
 SMALL = 1e-2  # beside the variance of the alternative, Jitkrittum et al.'s
 ITERATIONS = 40
-FEW = 50  # rows, as they count: below, a few decide
 REACH = 10.0  # standard deviations beyond the rows where a location may go
 
 
@@ -146,13 +145,9 @@ def _status(tau: np.ndarray) -> str:
     n, features = tau.shape
     if n < features:
         return f"conservative: {n} rows for {features} features"
-    counted = _effective_rows(tau)
-    return "ok" if counted >= FEW else f"conservative: at the locations {n} rows count as {counted:.0f}"
-
-
-def _effective_rows(tau: np.ndarray) -> float:
-    size = np.sum(tau**2, 1)
-    return float(size.sum() ** 2 / np.sum(size**2)) if size.any() else 0.0
+    counted = effective_rows(np.sum(tau**2, 1))
+    few = f"conservative: at the locations {n} rows count as {counted:.0f}"
+    return "ok" if counted >= FEW_DECIDE else few
 
 
 def _unbiased(tau: np.ndarray) -> float:
