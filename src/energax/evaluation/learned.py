@@ -56,9 +56,7 @@ __all__ = [
 
 SPLIT = (0.8, 0.1, 0.1)  # for the critic's training, its choice, and the answer
 LEAST = 10  # rows of a part
-LEVEL = (
-    500  # rows to test on: on a hundred, the bootstrap rejected up to 0.02 at 0.01 (`docs/studies-stein.md`)
-)
+LEVEL = 500  # rows to test on: on a hundred the level is not kept (`docs/studies-stein.md`, Level)
 AT_ONCE = 2**22  # bootstrap indices in memory
 SMALL = 1e-12
 

@@ -90,7 +90,7 @@ def judge(
         power (the test's, as far as they tell) or discrepancy (the largest). fssd chooses its own
         for power, and with --no-optimise takes median or a number. [default: median]
     statistic
-        Of ksd: v is biased and never below 0; u is unbiased. Both keep their level. [default: v]
+        Of ksd: v is biased and never below 0; u is unbiased. The p-value is one. [default: v]
     locations
         At how many points the fit is looked at; more need more rows. [default: 5]
     no_optimise
