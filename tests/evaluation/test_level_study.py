@@ -112,7 +112,7 @@ def test_power_of_kernels_statistics_and_bandwidths(wrong, d, key):
     for name, choice in CHOICES.items():
         test = lambda x, k, choice=choice: ksd_test(x, scores=-x, draws=DRAWS, key=k, **choice)  # noqa: E731
         found = results(test, lambda k: OFF[wrong](k, d), key, 100)
-        shares[name] = np.mean([f.p_value <= 0.05 for f in found])
+        shares[name] = float(np.mean([f.p_value <= 0.05 for f in found]))
     print(wrong, d, shares)
     assert shares["U, IMQ, median"] == shares["V, IMQ, median"]
     if d == 2:  # where the power is not near the level: a chosen bandwidth pays where the median is wrong
