@@ -3,8 +3,12 @@
 import re
 import warnings
 
+import jax
 import numpy as np
 import pytest
+
+from energax import evaluation
+from energax.cli.judge import _of_run
 
 from .conftest import TINY
 
@@ -44,13 +48,56 @@ def p_value(out):
         "--log-density model.py:log_density --scores scores.npy --bandwidth power",
         "--scores scores.npy --method linear-ksd --kernel rbf",
         "--scores scores.npy --method fssd",
-        "--scores scores.npy --method lsd",
+        "--scores scores.npy --method lsd --critic-steps 20",
     ],
 )
 def test_a_sample_of_the_law_passes(law, energax, sample):
     status, out, err = energax("test", "x.npy", *law.split())
     assert status == 0, err
     assert p_value(out) > 0.01
+
+
+def learned(x, key, split=(0.8, 0.1, 0.1), null="bootstrap", **training):
+    how = evaluation.CriticTraining(standardise=True, steps=20, **training)
+    settings = {"draws": 1000, "progress": False, "key": key}
+    return evaluation.lsd_test(x, scores=-x, training=how, split=split, null=null, **settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        (
+            "--scores scores.npy --statistic u --draws 50",
+            lambda x, k: evaluation.ksd_test(x, scores=-x, statistic="u", draws=50, key=k),
+        ),
+        (
+            "--scores scores.npy --method fssd --locations 3 --no-optimise --bandwidth 1.5",
+            lambda x, k: evaluation.fssd_test(
+                x, scores=-x, locations=3, optimise=False, bandwidth=1.5, draws=1000, key=k
+            ),
+        ),
+        ("--scores scores.npy --method lsd --critic-steps 20 --null normal --split 0.4 0.1 0.5", "normal"),
+        ("--scores scores.npy --method lsd --critic-steps 20 --constraint clipping", "clipping"),
+        ("--scores scores.npy --method lsd --critic-steps 20 --penalty 20", "penalty"),
+        (
+            "--reference off.npy --bandwidth power",
+            lambda x, k: evaluation.mmd_test(x, x + 0.5, bandwidth="power", key=k),
+        ),
+    ],
+)
+def test_a_flag_is_the_librarys_argument(words, call, energax, sample):
+    key = jax.random.key(0)
+    calls = {
+        "normal": lambda: learned(sample, key, (0.4, 0.1, 0.5), "normal"),
+        "clipping": lambda: learned(sample, key, constraint="clipping"),
+        "penalty": lambda: learned(sample, key, penalty=20.0),
+    }
+    found = calls[call]() if isinstance(call, str) else call(sample, key)
+    status, out, err = energax("test", "x.npy", *words.split())
+    assert status == 0, err
+    shown = dict(re.split(r"  +", line, maxsplit=1) for line in out.splitlines() if "  " in line)
+    assert shown["statistic"] == f"{found.statistic:.6g}"
+    assert (shown["p-value"], shown["null"]) == (f"{found.p_value:.4g}", found.null)
 
 
 @pytest.mark.parametrize("law", ["--log-density model.py:log_density", "--reference x.npy"])
@@ -61,7 +108,6 @@ def test_another_sample_does_not(law, energax, sample):
 
 
 def test_the_energy_of_a_run_is_taken_in_the_units_of_the_table(energax, here, table_run, table_file):
-    from energax.cli.judge import _of_run
     from energax.derivatives import score
     from energax.evaluation import ksd_test
 
@@ -75,8 +121,6 @@ def test_the_energy_of_a_run_is_taken_in_the_units_of_the_table(energax, here, t
     step = np.array([0.05, 0.0, 0.0], np.float32)
     slope = (energy(rows[0] - step) - energy(rows[0] + step)) / 0.1
     np.testing.assert_allclose(score(energy, rows[0])[0], slope, rtol=0.1, atol=0.05)
-    import jax
-
     found = ksd_test(rows, energy, key=jax.random.key(0))
     assert f"{found.statistic:.6g}" in out
 
@@ -94,6 +138,9 @@ def test_a_chain_of_arviz_is_thinned(energax, sample, here):
     assert 80 < kept < 300
 
 
+KERNEL = "--method ksd --kernel rbf --bandwidth discrepancy"
+
+
 def test_runs_are_ranked_by_how_near_they_are(energax, here, table_run, table_file):
     worse = here / "worse"
     status, _, err = energax(
@@ -107,6 +154,17 @@ def test_runs_are_ranked_by_how_near_they_are(energax, here, table_run, table_fi
     assert float(lines[0][1]) < float(lines[1][1])
     np.testing.assert_allclose(float(lines[1][1]) - float(lines[0][1]), float(lines[1][3]), rtol=1e-2)
     assert "On 20 of 200, 3 numbers each; less is better" in out
+    status, said, err = energax("compare", table_file, worse, table_run, *KERNEL.split())
+    assert status == 0, err
+    lines = [line.split() for line in said.splitlines()[1:]]
+    assert float(lines[0][1]) < float(lines[1][1])
+    rows = np.loadtxt(table_file, delimiter=",", skiprows=1, dtype=np.float32)
+    energies = {str(run): _of_run("compare", run)[0] for run in (worse, table_run)}
+    settings = {"kernel": "rbf", "bandwidth": "discrepancy", "key": jax.random.key(0)}
+    ranked = evaluation.compare(energies, rows, method="ksd", **settings)
+    assert [line[0] for line in lines[:2]] == list(ranked.names)
+    assert [line[1] for line in lines[:2]] == [f"{f.estimate:.4g}" for f in ranked.found]
+    assert "On 160 of 200" in said
     # No rows named: those that the runs' one data set kept back, which are too few here.
     status, _, err = energax("compare", worse, table_run)
     assert status == 2
@@ -120,6 +178,11 @@ def test_runs_are_ranked_by_how_near_they_are(energax, here, table_run, table_fi
         ((table_run,), "RUNS must be two or more run folders; got 1"),
         ((table_run, table_run), "RUNS must be different run folders"),
         ((table_run, worse, "--penalty", "0"), "--penalty must be a finite number above 0"),
+        ((table_run, worse, "--kernel", "rbf"), "--kernel must be left out, or asked of ksd; got it for lsd"),
+        (
+            (table_run, worse, *KERNEL.split(), "--steps", "5"),
+            "--steps must be left out, or asked of lsd; got it for ksd",
+        ),
     ]:
         status, out, err = energax("compare", table_file, *words)
         assert (status, out) == (2, "")
@@ -129,7 +192,30 @@ def test_runs_are_ranked_by_how_near_they_are(energax, here, table_run, table_fi
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("x.npy --scores scores.npy --method lsd --kernel rbf", "--kernel and --bandwidth must be left out"),
+        (
+            "x.npy --scores scores.npy --method lsd --kernel rbf",
+            "--kernel must be left out, or asked of ksd, linear-ksd, fssd, mmd; got it for lsd",
+        ),
+        ("x.npy --scores scores.npy --locations 3", "--locations must be left out, or asked of fssd; got it"),
+        ("x.npy --scores scores.npy --no-optimise", "--no-optimise must be left out, or asked of fssd"),
+        (
+            "x.npy --scores scores.npy --critic-steps 5",
+            "--critic-steps must be left out, or asked of lsd; got it for ksd",
+        ),
+        ("x.npy --reference off.npy --statistic u", "--statistic must be left out, or asked of ksd"),
+        ("x.npy --scores scores.npy --method linear-ksd --draws 9", "--draws must be left out, or asked of"),
+        (
+            "x.npy --scores scores.npy --method fssd --no-optimise --bandwidth power",
+            "--bandwidth must be median or a number with --no-optimise",
+        ),
+        ("x.npy --scores scores.npy --method fssd --locations 0", "--locations must be a whole number"),
+        ("x.npy --scores scores.npy --method lsd --critic-steps 0", "--critic-steps must be a whole number"),
+        (
+            "x.npy --scores scores.npy --method lsd --constraint spectral --penalty 1",
+            "--penalty must be left out, or of --constraint l2; got it for spectral",
+        ),
+        ("x.npy --scores scores.npy --method lsd --split 0.5 0.5 0.1", "three positive shares of sum 1"),
+        ("x.npy --scores scores.npy --method lsd --null t", '"bootstrap", "normal"'),
         ("gone.nc --scores scores.npy", "FILE must be an existing file; got 'gone.nc'"),
         ("model.nc --scores scores.npy", "model.nc must be a NetCDF file of ArviZ's"),
         ("x.npy", "the law must be one of --run, --log-density, --scores, --reference"),
@@ -144,7 +230,7 @@ def test_runs_are_ranked_by_how_near_they_are(energax, here, table_run, table_fi
         ),
         (
             "x.npy --scores scores.npy --method fssd --bandwidth 2",
-            "--bandwidth must be left out: fssd finds its own",
+            "--bandwidth must be left out (or power) without --no-optimise: fssd finds its own; got 2.0",
         ),
         ("x.npy --scores scores.npy --draws 0", "--draws must be a whole number of at least 1; got 0"),
         ("x.npy --log-density model.py:none", "--log-density must be a function of model.py; got 'none'"),

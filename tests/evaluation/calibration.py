@@ -9,10 +9,15 @@ from energax.testing import FALSE_ALARM
 LEVELS = (0.01, 0.05, 0.1)
 
 
+def results(test, draw, key, replicates):
+    """Return what `test(x, key)` says of independent draws `draw(key)`."""
+    draw_keys, test_keys = (jax.random.split(k, replicates) for k in jax.random.split(key))
+    return [test(np.asarray(draw(a)), b) for a, b in zip(draw_keys, test_keys, strict=True)]
+
+
 def p_values(test, draw, key, replicates):
     """Return the p-values of `test(x, key)` on independent draws `draw(key)`."""
-    draw_keys, test_keys = (jax.random.split(k, replicates) for k in jax.random.split(key))
-    return np.array([test(np.asarray(draw(a)), b).p_value for a, b in zip(draw_keys, test_keys, strict=True)])
+    return np.array([found.p_value for found in results(test, draw, key, replicates)])
 
 
 def assert_level(p, *, conservative=False):

@@ -8,9 +8,9 @@ import pytest
 from energax.blocks import quadratic_forms, random_signs
 from energax.evaluation import fssd_test, ksd_test, linear_ksd_test, mmd_test
 from energax.evaluation import kernel_tests as module
-from energax.evaluation.result import TestResult, bootstrap_p_value
+from energax.evaluation.result import TestResult, bootstrap_p_value, effective_rows
 
-from .calibration import assert_level, assert_power, p_values
+from .calibration import assert_level, assert_power, p_values, results
 
 N, DRAWS, REPLICATES = 200, 300, 2000
 
@@ -61,9 +61,50 @@ def test_fssd_is_conservative_with_more_features_than_rows_and_says_so(key):
     )
 
 
+def test_fssd_says_when_few_rows_decide(key):
+    # Chosen where the fit is good, locations wander off: there a few rows' features outweigh the others'.
+    optimised = lambda x, k: fssd_test(x, scores=-x, locations=2, draws=DRAWS, key=k)  # noqa: E731
+    found = results(optimised, normal(10, 500), key, 40)
+    warned = [f for f in found if f.status.startswith("conservative: at the locations 400 rows count as ")]
+    assert 2 < len(warned) < 35
+    assert {f.status for f in found if f not in warned} == {"ok"}
+    assert min(f.p_value for f in warned) > 0.05
+
+
+def test_rows_count_by_their_size():
+    rows = np.arange(50)
+    assert effective_rows(np.full(50, 7.0)) == pytest.approx(50)
+    assert effective_rows(np.where(rows == 7, 1e9, 1.0)) == pytest.approx(1)
+    assert effective_rows(np.where(rows < 20, 3.0, 0.0)) == pytest.approx(20)
+    assert effective_rows(np.zeros(50)) == 0
+
+
 def test_mmd_has_its_level(key):
     two = lambda x, k: mmd_test(x[:80], x[80:], draws=DRAWS, key=k)  # noqa: E731
     assert_level(p_values(two, normal(2), key, 1000))
+
+
+def test_mmd_has_its_level_with_a_chosen_bandwidth(key):
+    two = lambda x, k: mmd_test(x[:80], x[80:], bandwidth="power", draws=DRAWS, key=k)  # noqa: E731
+    assert_level(p_values(two, normal(2, 160), key, 300))
+
+
+def test_a_bandwidth_for_power_finds_what_the_median_passes_over(key):
+    # Two narrow clusters far apart, of another width in the reference: the median is the gap.
+    def clusters(key, spread):
+        place, noise = jax.random.split(key)
+        return 20.0 * jax.random.rademacher(place, (100, 1)) + spread * jax.random.normal(noise, (100, 2))
+
+    found = {}
+    for how in ("median", "power"):
+
+        def test(x, k, how=how):
+            return mmd_test(x, np.asarray(clusters(k, 2.0)), bandwidth=how, draws=DRAWS, key=k)
+
+        found[how] = p_values(test, lambda k: clusters(k, 1.0), key, 40)
+    assert_power(found["power"], 0.8)
+    with pytest.raises(AssertionError):
+        assert_power(found["median"], 0.8)
 
 
 def test_power_rises_with_the_perturbation(key):
@@ -75,16 +116,54 @@ def test_power_rises_with_the_perturbation(key):
     assert_power(p, 0.95)
 
 
+def linear(x, key):
+    return linear_ksd_test(x, scores=-x, bandwidth=2.0, key=key)
+
+
+def fssd(x, key, **settings):
+    return fssd_test(x, scores=-x, locations=1, draws=DRAWS, key=key, **settings)
+
+
+def mmd(x, key):
+    return mmd_test(x[: N // 2], np.asarray(normal(2, N // 2)(key)), draws=DRAWS, key=key)
+
+
+RISES = {  # by name: the test, the dimension, and shifts found seldom, about every other time, nearly always
+    "ksd": (ksd, 10, (0.02, 0.07, 0.2)),
+    "linear-ksd": (linear, 2, (0.05, 0.4, 1.0)),
+    "fssd-random": (lambda x, k: fssd(x, k, optimise=False), 2, (0.03, 0.13, 0.5)),
+    "fssd-optimised": (fssd, 2, (0.03, 0.2, 0.6)),
+    "mmd": (mmd, 2, (0.03, 0.2, 0.6)),
+}
+
+
+def powers_of(test, d, shifts, key):
+    keys = jax.random.split(key, len(shifts))
+    return [p_values(test, normal(d, shift=a), k, 30) for a, k in zip(shifts, keys, strict=True)]
+
+
+def assert_rises(ps, least=0.9):
+    found = [np.mean(p <= 0.05) for p in ps]
+    assert found[0] < found[1] < found[2], found
+    assert_power(ps[-1], least)
+
+
+@pytest.mark.parametrize("name", RISES)
+def test_so_does_that_of_every_test(name, key):
+    assert_rises(powers_of(*RISES[name], key))
+
+
 @pytest.mark.parametrize(
     ("test", "least"),
     [
         (lambda x, k: ksd(x, k, bandwidth="power"), 0.9),
+        (lambda x, k: ksd(x, k, bandwidth="discrepancy"), 0.8),
         (lambda x, k: ksd(x, k, kernel="rbf", statistic="u"), 0.9),
         (lambda x, k: linear_ksd_test(x, scores=-x, key=k), 0.15),
         (lambda x, k: fssd_test(x, scores=-x, draws=DRAWS, key=k), 0.6),
         (lambda x, k: mmd_test(x, np.asarray(jax.random.normal(k, x.shape)), draws=DRAWS, key=k), 0.6),
     ],
-    ids=["power", "rbf-u", "linear", "fssd", "mmd"],
+    ids=["power", "discrepancy", "rbf-u", "linear", "fssd", "mmd"],
 )
 def test_a_shift_is_found(test, least, key):
     assert_power(p_values(test, normal(2, shift=0.4), key, 60), least)
@@ -124,6 +203,14 @@ class TestMutants:
         flipped = lambda x, k: ksd_test(x, scores=x, draws=DRAWS, key=k)  # noqa: E731
         with pytest.raises(AssertionError):
             assert_level(p_values(flipped, normal(2), key, 100))
+
+    def test_the_other_tail(self, key):
+        def other(x, k):
+            found = linear(x, k)
+            return found._replace(p_value=1 - found.p_value)
+
+        with pytest.raises(AssertionError):
+            assert_rises(powers_of(other, *RISES["linear-ksd"][1:], key))
 
     def test_locations_tested_on_the_rows_that_chose_them(self, key):
         from energax.evaluation import fssd

@@ -7,11 +7,13 @@ import pytest
 
 import energax as ex
 from energax.evaluation import (
+    bandwidth,
     compare,
     fssd_test,
     kernel_stein_discrepancy,
     ksd_test,
     linear_ksd_test,
+    mmd,
     mmd_test,
 )
 from energax.evaluation.fssd import _features, _unbiased
@@ -81,6 +83,8 @@ def test_statistics_are_what_they_say(key):
     np.testing.assert_allclose(v.statistic, H.sum() / 60, rtol=1e-4)
     np.testing.assert_allclose(u.statistic, (H.sum() - np.trace(H)) / 59, rtol=1e-3)
     np.testing.assert_allclose(v.settings["discrepancy"], H.mean(), rtol=1e-4)
+    # Signs leave the diagonal alone, so that each draw and the statistic lose the same trace.
+    assert v.p_value == u.p_value < 1
     # The energy's own scores are what the numbers are.
     gaussian = ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2))
     again = ksd_test(x, gaussian, kernel=kernel, draws=10, key=key)
@@ -109,6 +113,14 @@ def test_fssd_is_its_definition(key):
     np.testing.assert_allclose(_unbiased(exact), off, rtol=1e-8)
 
 
+def test_a_finite_sets_bandwidth_is_the_one_given(key):
+    x = np.asarray(jax.random.normal(key, (60, 2)))
+    given = {how: fssd_test(x, scores=-x, optimise=False, bandwidth=how, key=key) for how in ("median", 0.7)}
+    assert given[0.7].settings["bandwidth"] == 0.7
+    np.testing.assert_allclose(given["median"].settings["bandwidth"], median_distance(x), rtol=1e-4)
+    assert given[0.7].statistic != given["median"].statistic
+
+
 def test_mmd_is_its_definition(key):
     x, y = np.asarray(jax.random.normal(key, (20, 2))), np.asarray(jax.random.normal(key, (30, 2)) + 1)
     kernel = RBF(1.0)
@@ -123,11 +135,119 @@ def test_the_median_is_of_distances_between_different_rows(key):
     np.testing.assert_allclose(median_bandwidth(x, key), np.median(distances), rtol=1e-4)
 
 
-def test_a_chosen_bandwidth_is_chosen_on_rows_that_are_not_tested(key):
-    x = np.asarray(jax.random.normal(key, (200, 2))) * 1.5
-    for how in ("power", "discrepancy"):
-        found = ksd_test(x, scores=-x, bandwidth=how, draws=50, key=key)
-        assert found.n == 160
+GRID = 2.0 ** np.linspace(-4, 4, 17)
+
+
+def median_distance(x):
+    return np.median(np.sqrt(((x[:, None] - x[None]) ** 2).sum(-1))[np.triu_indices(len(x), 1)])
+
+
+def others(x, kept):
+    """Return the rows of x that are not among those kept."""
+    return x[~(x[:, None] == kept[None]).all(-1).any(1)]
+
+
+def best_of(width, matrices, how, small=1e-2):
+    """Return the width, of a grid about this one, of the largest mean U or U/√v, by sums over pairs."""
+
+    def merit(H):
+        n = len(H)
+        g = np.array([sum(H[i, j] for j in range(n) if j != i) / (n - 1) for i in range(n)])
+        variance = 4 * (np.mean(g**2) - np.mean(g) ** 2)
+        return g.mean() / np.sqrt(variance + small) if how == "power" else g.mean()
+
+    stacks = [np.array(matrices(float(h)), np.float64) for h in GRID * width]
+    merits = [np.mean([merit(H) for H in (stack if stack.ndim == 3 else [stack])]) for stack in stacks]
+    return GRID[np.argmax(merits)] * width
+
+
+def chosen_for_a_model(how, key):
+    """Return the bandwidth that was chosen on 60 of 300 rows, and the best one by sums over them."""
+    x = 1.4 * np.asarray(jax.random.normal(key, (300, 2))) + 0.5
+    kernel, kept, s = bandwidth.choose_kernel("test", "imq", how, x, -x, jax.random.key(1))
+    assert kept.shape == (240, 2)
+    np.testing.assert_array_equal(s, -kept)
+    held = others(x, kept)
+    a = jnp.asarray(held)
+    best = best_of(median_distance(held), lambda h: stein_kernel(IMQ(h), a, -a, a, -a), how)
+    return float(kernel.bandwidth), best
+
+
+@pytest.mark.parametrize("how", ["power", "discrepancy"])
+def test_a_chosen_bandwidth_is_the_best_on_the_rows_held_out(how, key):
+    np.testing.assert_allclose(*chosen_for_a_model(how, key), rtol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["power", "discrepancy"])
+def test_the_bandwidth_of_another_merit_is_not(how, key, monkeypatch):
+    # The other rule's, and that of the biased discrepancy with its diagonal, which wants narrow kernels.
+    real = bandwidth.merit
+    if how == "power":
+        monkeypatch.setattr(bandwidth, "merit", lambda parts, power, small: real(parts, not power, small))
+    else:
+        whole = lambda k, x, s: (stein_kernel(k, x, s, x, s).mean(), jnp.ones(()))  # noqa: E731
+        monkeypatch.setattr(bandwidth, "_parts", whole)
+    found, best = chosen_for_a_model(how, key)
+    assert abs(np.log2(found / best)) > 0.4
+
+
+@pytest.mark.parametrize("how", ["power", "discrepancy"])
+def test_so_it_is_of_two_samples(how, key, monkeypatch):
+    x = np.asarray(jax.random.normal(key, (100, 2)))
+    y = 1.5 * np.asarray(jax.random.normal(jax.random.fold_in(key, 1), (130, 2)))
+    seen = []
+
+    def split_and_choose(owner, kernel, width, samples, merit_of, *keys):
+        def seen_merit(k, held, power):
+            seen.append(held)
+            return merit_of(k, held, power)
+
+        found = bandwidth.split_and_choose(owner, kernel, width, samples, seen_merit, *keys)
+        for held, kept, rows in zip(seen[0], found[1], (x, y), strict=True):
+            np.testing.assert_array_equal(np.sort(np.concatenate([held, kept])), np.arange(len(rows)))
+        return found
+
+    monkeypatch.setattr(mmd, "split_and_choose", split_and_choose)
+    found = mmd_test(x, y, bandwidth=how, draws=20, key=key)
+    assert found.n == 80 + 104
+    a, b = x[seen[0][0]], y[seen[0][1]]
+
+    def h(width):
+        k = lambda a, b: np.exp(-0.5 * ((a[:, None] - b[None]) ** 2).sum(-1) / width**2)  # noqa: E731
+        across = k(a, b[:20])
+        return k(a, a) + k(b[:20], b[:20]) - across - across.T
+
+    best = best_of(median_distance(np.concatenate([a, b])), h, how, small=1e-8)
+    np.testing.assert_allclose(found.settings["bandwidth"], best, rtol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["power", "discrepancy"])
+def test_models_that_are_compared_share_the_best_bandwidth(how, key):
+    x = np.asarray(jax.random.normal(key, (100, 2)))
+    models = {"far": 2.0 - x, "true": -x, "near": 0.3 - x}
+    ranked = compare(models, x, method="ksd", kernel="rbf", bandwidth=how, key=key)
+    widths = {f.settings["bandwidth"] for f in ranked.found}
+    assert ranked.names == ("true", "near", "far")
+    assert ([f.n for f in ranked.found], len(widths)) == ([80] * 3, 1)
+    # What is largest is the mean of the three merits, not one of them.
+    _, kept, _ = bandwidth.choose_kernel("test", "rbf", how, x, -x, jax.random.split(key)[0])
+    held = others(x, kept)
+    a, s = jnp.asarray(held), [jnp.asarray(mu - held) for mu in (2.0, 0.0, 0.3)]
+    matrices = lambda h: [stein_kernel(RBF(h), a, t, a, t) for t in s]  # noqa: E731
+    best = best_of(median_distance(held), matrices, how)
+    np.testing.assert_allclose(widths.pop(), best, rtol=1e-4)
+
+
+def test_one_kernel_of_a_comparison_is_that_of_the_discrepancy_alone(key):
+    x = np.asarray(jax.random.normal(key, (60, 2)))
+    ranked = compare({"a": -x, "b": 1 - x}, x, method="ksd", kernel="rbf", bandwidth=0.7, key=key)
+    alone = kernel_stein_discrepancy(x, scores=1 - x, kernel="rbf", bandwidth=0.7, key=key)
+    assert ranked.found[1].estimate == alone.estimate
+    assert ranked.found[1].settings == alone.settings
+
+
+def test_a_number_is_taken_as_it_is(key):
+    x = np.asarray(jax.random.normal(key, (200, 2)))
     assert ksd_test(x, scores=-x, bandwidth=0.7, draws=50, key=key).settings["bandwidth"] == pytest.approx(
         0.7
     )
@@ -186,9 +306,30 @@ SAMPLE = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
             "bandwidth must be a finite number above 0",
         ),
         (
-            lambda k: compare({"a": SAMPLE, "b": -SAMPLE}, SAMPLE, method="ksd", bandwidth="power", key=k),
-            "bandwidth must be 'median' or a number, one for all models",
+            lambda k: compare({"a": SAMPLE, "b": -SAMPLE}, SAMPLE, bandwidth="power", key=k),
+            "kernel and bandwidth must be left out with method='lsd': a critic is learned",
         ),
+        (
+            lambda k: compare({"a": SAMPLE, "b": -SAMPLE}, SAMPLE, method="ksd", bandwidth="mean", key=k),
+            "compare: bandwidth must be one of 'median', 'power', 'discrepancy'",
+        ),
+        (
+            lambda k: fssd_test(SAMPLE, scores=-SAMPLE, bandwidth="median", key=k),
+            "bandwidth must be left out or 'power' with optimise=True, which chooses it with the locations",
+        ),
+        (
+            lambda k: fssd_test(SAMPLE, scores=-SAMPLE, optimise=False, bandwidth="power", key=k),
+            "bandwidth must be 'median' or a number with optimise=False: no rows are held out",
+        ),
+        (
+            lambda k: fssd_test(SAMPLE, scores=-SAMPLE, optimise=False, bandwidth=-1.0, key=k),
+            "fssd_test: bandwidth must be a finite number above 0",
+        ),
+        (
+            lambda k: mmd_test(SAMPLE, SAMPLE[:30] + 1, bandwidth="power", key=k),
+            "mmd_test: reference must be at least 40 rows for bandwidth='power', of which a fifth chooses",
+        ),
+        (lambda k: mmd_test(SAMPLE, SAMPLE, bandwidth="mean", key=k), "mmd_test: bandwidth must be one of"),
         (lambda k: mmd_test(SAMPLE, SAMPLE[:, :1], key=k), r"reference must be of shape \(n, 2\)"),
         (lambda k: ksd_test(np.ones((50, 2)), scores=SAMPLE, key=k), "x must be rows of which most differ"),
     ],

@@ -193,11 +193,8 @@ def test_there_is_no_power_with_a_critic_that_is(mutant, key, monkeypatch):
 
 
 def test_the_bootstrap_is_level_where_the_normal_is_not(key):
-    # A fixed critic whose h is skewed, and forty rows: E h = 0 for h = −x² + 1 up to its sign.
-    class Skewed(eqx.Module):
-        def __call__(self, x):
-            return x
-
+    # Of the critic f(x) = x of one coordinate h = 1 − x² is skewed, E h = 0, and forty rows are few. Learned
+    # critics: `test_level_study.py`.
     def rejected(null):
         def one(x, k):
             h = np.asarray(1 - x[:, 0] ** 2, np.float64)
@@ -213,6 +210,17 @@ def test_the_bootstrap_is_level_where_the_normal_is_not(key):
     bootstrap, plain = rejected("bootstrap"), rejected("normal")
     assert abs(bootstrap - 0.05) < abs(plain - 0.05)
     assert plain > 0.075
+
+
+def test_its_status_names_what_makes_the_level_approximate(key):
+    # A hundred rows; five hundred; and a critic with a spike at one row, so that few of many decide.
+    few = lsd(np.asarray(normal(2)(key)), key, split=(3 / 7, 3 / 7, 1 / 7))
+    assert few.status.startswith("few rows to test on (100 of 500, the last share of the split)")
+    rows = np.asarray(normal(2)(key))
+    assert lsd(rows, key, training=replace(SMALL, steps=0)).status == "ok"
+    spike = lambda x: x * jnp.exp(-50 * jnp.sum((x - rows[0]) ** 2))  # noqa: E731
+    h = module.terms(spike, module.Rows(rows, -rows), probes=0)
+    assert module._status(h).startswith("few rows decide (700 count as ")
 
 
 @pytest.mark.parametrize("constraint", ["clipping", "spectral"])

@@ -25,6 +25,16 @@ __all__ = ["compare", "judge"]
 
 NETCDF = ".nc"
 TABLES = evaluation.CriticTraining(standardise=True)  # columns come in units of their own
+DRAWS = 1000
+KERNEL, CRITIC = ("kernel", "bandwidth"), ("critic_steps", "constraint", "penalty")
+TAKES = {  # by method: what can be asked of it, beside the law
+    "ksd": ("draws", *KERNEL, "statistic"),
+    "linear-ksd": KERNEL,
+    "fssd": ("draws", *KERNEL, "locations", "no_optimise"),
+    "lsd": ("draws", "null", "split", *CRITIC),
+    "mmd": ("draws", *KERNEL),
+}
+RANKS = {"lsd": ("steps", "penalty"), "ksd": KERNEL}
 
 
 class InDataUnits(eqx.Module):
@@ -45,14 +55,11 @@ def judge(
     scores: str | None,
     reference: str | None,
     method: str | None,
-    kernel: str | None,
-    bandwidth: str,
-    draws: int,
+    told: dict[str, Any],
     seed: int,
 ) -> int:
-    """Print what a test says of a sample; see the help of `energax test`."""
+    """Print what a test says of a sample, `told` what some methods take; see the help of `energax test`."""
     check_integer("test", "--seed", seed, at_least=0)
-    check_integer("test", "--draws", draws, at_least=1)
     laws = {"--run": run, "--log-density": log_density, "--reference": reference}
     given = [flag for flag, value in {**laws, "--scores": scores}.items() if value is not None]
     one = len(given) == 1 or sorted(given) == ["--log-density", "--scores"]
@@ -61,14 +68,15 @@ def judge(
     two = reference is not None
     method = method or ("mmd" if two else "ksd")
     check((method == "mmd") == two, "test", "--method", "mmd with --reference, and only with it", method)
-    width = _bandwidth(bandwidth)
+    settings = _settings("test", method, told, TAKES)
+    if "draws" in TAKES[method]:
+        settings["draws"] = check_integer("test", "--draws", settings.get("draws", DRAWS), at_least=1)
     prepare("auto")
     key = jax.random.key(seed)
     x = _sample(file)
     if two:
         assert reference is not None
-        settings = {"kernel": kernel or "rbf", "bandwidth": width, "draws": draws, "key": key}
-        return _told(evaluation.mmd_test(x, read_table(reference).rows, **settings), x)
+        return _told(evaluation.mmd_test(x, read_table(reference).rows, **settings, key=key), x)
     model = None
     if run is not None:
         model, trained = _of_run("test", run)
@@ -81,20 +89,54 @@ def judge(
         "key": key,
     }
     if method == "fssd":
-        median = width == "median"
-        check(median, "test", "--bandwidth", "left out: fssd finds its own, from the median", bandwidth)
-        return _told(evaluation.fssd_test(x, **law, kernel=kernel or "rbf", draws=draws), x)
-    settings = {"kernel": kernel or "imq", "bandwidth": width}
+        return _told(evaluation.fssd_test(x, **law, **_of_places(settings)), x)
     if method == "lsd":
-        # The learned test has neither; what would be ignored is refused.
-        unused = kernel is None and width == "median"
-        check(
-            unused, "test", "--kernel and --bandwidth", "left out: a critic is learned in their place", "one"
-        )
-        return _told(evaluation.lsd_test(x, **law, draws=draws, training=TABLES), x)
+        return _told(evaluation.lsd_test(x, **law, **_of_a_critic(settings)), x)
     if method == "linear-ksd":
         return _told(evaluation.linear_ksd_test(x, **law, **settings), x)
-    return _told(evaluation.ksd_test(x, **law, **settings, draws=draws), x)
+    return _told(evaluation.ksd_test(x, **law, **settings), x)
+
+
+def _settings(
+    command: str, method: str, told: dict[str, Any], takes: dict[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """Return what was told, which the method must have a use for: what would be ignored is refused."""
+    settings = {name: value for name, value in told.items() if value is not None}
+    for name in settings:
+        others = [other for other, names in takes.items() if name in names]
+        flag = f"--{name.replace('_', '-')}"
+        wanted = f"left out, or asked of {', '.join(others)}"
+        check(name in takes[method], command, flag, wanted, f"it for {method}")
+    if "bandwidth" in settings:
+        settings["bandwidth"] = _bandwidth(command, settings["bandwidth"])
+    return settings
+
+
+def _of_places(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the finite-set test."""
+    optimise = not settings.pop("no_optimise", False)
+    check_integer("test", "--locations", settings.get("locations", 1), at_least=1)
+    width = settings.get("bandwidth", "power" if optimise else "median")
+    if optimise:
+        alone = "left out (or power) without --no-optimise: fssd finds its own"
+        check(width == "power", "test", "--bandwidth", alone, width)
+    else:
+        drawn = "median or a number with --no-optimise: no rows are held out to choose it on"
+        check(width not in ("power", "discrepancy"), "test", "--bandwidth", drawn, width)
+    return {**settings, "optimise": optimise, "bandwidth": width}
+
+
+def _of_a_critic(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the learned test."""
+    names = {"critic_steps": "steps", "constraint": "constraint", "penalty": "penalty"}
+    how = {names[name]: settings.pop(name) for name in CRITIC if name in settings}
+    check_integer("test", "--critic-steps", how.get("steps", 1), at_least=1)
+    check_number("test", "--penalty", how.get("penalty", 1), at_least=0)
+    penalised = "penalty" not in how or how.get("constraint", "l2") == "l2"
+    check(
+        penalised, "test", "--penalty", "left out, or of --constraint l2", f"it for {how.get('constraint')}"
+    )
+    return {**settings, "training": replace(TABLES, **how)}
 
 
 def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
@@ -117,23 +159,25 @@ def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
     return 0
 
 
-def compare(file: str, runs: list[Path], *, steps: int, penalty: float, seed: int) -> int:
+def compare(file: str, runs: list[Path], *, method: str, told: dict[str, Any], seed: int) -> int:
     """Print the runs in the order of their discrepancy; see the help of `energax compare`."""
     if (Path(file) / "config.json").is_file():  # no rows named: those that the runs' data kept back
         runs, file = [Path(file), *runs], ""
     check_integer("compare", "--seed", seed, at_least=0)
     check(len(runs) > 1, "compare", "RUNS", "two or more run folders", f"{len(runs)}")
-    check_integer("compare", "--steps", steps, at_least=1)
-    check_number("compare", "--penalty", penalty, above=0)
+    settings: dict[str, Any] = _settings("compare", method, told, RANKS)
+    if method == "lsd":
+        check_integer("compare", "--steps", settings.get("steps", 1), at_least=1)
+        check_number("compare", "--penalty", settings.get("penalty", 1), above=0)
+        settings = {"training": replace(TABLES, **settings)}
     names = [str(run) for run in runs]
     check(len(set(names)) == len(names), "compare", "RUNS", "different run folders", " ".join(names))
-    training = replace(TABLES, steps=steps, penalty=penalty)
     prepare("auto")
     models = {}
     for name, run in zip(names, runs, strict=True):
         models[name], trained = _of_run("compare", run)
         x = trained.read(file)[0] if file else _held_out(runs[0], trained.run)
-    ranked = evaluation.compare(models, x, training=training, key=jax.random.key(seed))
+    ranked = evaluation.compare(models, x, method=method, **settings, key=jax.random.key(seed))
     heading = ("run", "discrepancy", "standard error", "above the best", "standard error", "status")
     rows: list[tuple[str, ...]] = []
     for i, (name, found) in enumerate(zip(ranked.names, ranked.found, strict=True)):
@@ -162,14 +206,14 @@ def _size(x: Any) -> str:
     return f"{len(x):,}, {int(np.prod(x.shape[1:]))} numbers each"
 
 
-def _bandwidth(spelled: str) -> str | float:
+def _bandwidth(command: str, spelled: str) -> str | float:
     if spelled in BANDWIDTHS:
         return spelled
     try:
         return float(spelled)
     except ValueError:
         allowed = f"{', '.join(BANDWIDTHS)} or a number"
-        raise InputError(f"test: --bandwidth must be {allowed}; got {spelled!r}.") from None
+        raise InputError(f"{command}: --bandwidth must be {allowed}; got {spelled!r}.") from None
 
 
 def _held_out(first: Path, run: RunFolder) -> np.ndarray:

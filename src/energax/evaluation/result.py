@@ -8,7 +8,9 @@ import numpy as np
 
 from energax.typing import ArrayLike
 
-__all__ = ["Discrepancy", "TestResult", "bootstrap_p_value"]
+__all__ = ["FEW_DECIDE", "Discrepancy", "TestResult", "bootstrap_p_value", "effective_rows"]
+
+FEW_DECIDE = 50  # rows, as they count: below, a sum of them is far from normal
 
 
 class TestResult(NamedTuple):
@@ -77,3 +79,9 @@ def bootstrap_p_value(statistic: float, draws: ArrayLike) -> float:
     """Return (1 + number of draws ≥ statistic)/(1 + number of draws): never 0, and of level in exactness."""
     draws = np.asarray(draws)
     return float((1 + np.sum(draws >= statistic)) / (1 + len(draws)))
+
+
+def effective_rows(sizes: ArrayLike) -> float:
+    """Return (Σ a)²/Σ a² of sizes a ≥ 0: how many rows decide, n if all are of one size, 1 if one is all."""
+    a = np.asarray(sizes, np.float64)
+    return float(a.sum() ** 2 / np.sum(a**2)) if a.any() else 0.0

@@ -10,6 +10,9 @@ from cyclopts import Group, Parameter
 from energax.cli.commands import JUDGE, Run, Seed, command
 
 WHICH = Group.create_ordered("What to say of it")
+KERNEL = Group.create_ordered("With a kernel")
+PLACES = Group.create_ordered("Of fssd, at a few locations")
+CRITIC = Group.create_ordered("Of lsd, by a network that learns")
 
 
 @command(JUDGE, name="test")
@@ -22,9 +25,17 @@ def judge(
     scores: str | None = None,
     reference: str | None = None,
     method: Literal["ksd", "linear-ksd", "fssd", "lsd", "mmd"] | None = None,
-    kernel: Literal["imq", "rbf"] | None = None,
-    bandwidth: str = "median",
-    draws: int = 1000,
+    draws: int | None = None,
+    kernel: Annotated[Literal["imq", "rbf"] | None, Parameter(group=KERNEL)] = None,
+    bandwidth: Annotated[str | None, Parameter(group=KERNEL)] = None,
+    statistic: Annotated[Literal["v", "u"] | None, Parameter(group=KERNEL)] = None,
+    locations: Annotated[int | None, Parameter(group=PLACES)] = None,
+    no_optimise: Annotated[bool, Parameter(show_default=False, group=PLACES)] = False,
+    null: Annotated[Literal["bootstrap", "normal"] | None, Parameter(group=CRITIC)] = None,
+    split: Annotated[tuple[float, float, float] | None, Parameter(group=CRITIC)] = None,
+    critic_steps: Annotated[int | None, Parameter(group=CRITIC)] = None,
+    constraint: Annotated[Literal["l2", "clipping", "spectral"] | None, Parameter(group=CRITIC)] = None,
+    penalty: Annotated[float | None, Parameter(group=CRITIC)] = None,
     seed: Seed = 0,
 ) -> int:
     """Test whether a sample comes from a law: a statistic and a p-value, no level decided for you.
@@ -40,7 +51,8 @@ def judge(
         ksd         kernel Stein discrepancy, wild bootstrap: the default; time n²
         linear-ksd  the same on disjoint pairs: very many rows, less power
         fssd        at a few locations, which it finds on a fifth of the rows
-        lsd         a network learns on nine tenths of the rows where the law is wrong; time n
+        lsd         a network learns where the law is wrong, on rows that are not
+                    tested on (--split); time n
         mmd         two samples, by permutations (with --reference)
 
     The p-value is the share of samples of the law itself that would look as bad or worse. Rows
@@ -51,6 +63,7 @@ def judge(
         energax test samples.npy --run runs/table
         energax test chain.csv --log-density model.py:log_density
         energax test draws.npy --scores scores.npy --bandwidth power
+        energax test draws.npy --scores scores.npy --method lsd --split 0.4 0.1 0.5
         energax test samples.csv --reference held_out.csv
         energax test posterior.nc --log-density model.py:log_density
 
@@ -68,12 +81,33 @@ def judge(
         A second sample.
     method
         See above. [default: ksd; mmd with --reference]
+    draws
+        Of the null law (linear-ksd has none to draw). [default: 1000]
     kernel
         imq has tails that notice points far away; rbf. [default: imq; rbf for fssd and mmd]
     bandwidth
-        median, power or discrepancy (chosen on a fifth of the rows), or a number.
-    draws
-        Of the null law.
+        A number; median, the median distance; or, on a fifth of the rows, which are then not tested,
+        power (the test's, as far as they tell) or discrepancy (the largest). fssd chooses its own
+        for power, and with --no-optimise takes median or a number. [default: median]
+    statistic
+        Of ksd: v is biased and never below 0; u is unbiased. The p-value is one. [default: v]
+    locations
+        At how many points the fit is looked at; more need more rows. [default: 5]
+    no_optimise
+        Draw the locations from a Gaussian fitted to the rows, and test on all rows.
+    null
+        normal is the paper's, and rejects a true law too often where few rows are tested on and the
+        network's answers to them are skewed. [default: bootstrap]
+    split
+        Shares of the rows that train the network, choose it, and are tested on; 500 rows to test on
+        are enough for a status of ok. [default: 0.8 0.1 0.1]
+    critic_steps
+        Of the network's training. [default: 1000]
+    constraint
+        What holds the network down: l2, a penalty on its outputs; clipping, small weights; spectral,
+        layers of norm 1. In the study lsd-at-scale l2 found most. [default: l2]
+    penalty
+        λ of l2; a larger one makes a smaller network's answer, of the same direction. [default: 0.5]
     """
     from energax.cli.judge import judge
 
@@ -84,9 +118,19 @@ def judge(
         scores=scores,
         reference=reference,
         method=method,
-        kernel=kernel,
-        bandwidth=bandwidth,
-        draws=draws,
+        told={
+            "draws": draws,
+            "kernel": kernel,
+            "bandwidth": bandwidth,
+            "statistic": statistic,
+            "locations": locations,
+            "no_optimise": no_optimise or None,
+            "null": null,
+            "split": split,
+            "critic_steps": critic_steps,
+            "constraint": constraint,
+            "penalty": penalty,
+        },
         seed=seed,
     )
 
@@ -96,21 +140,27 @@ def compare(
     file: str,
     /,
     *runs: Path,
-    steps: int = 1000,
-    penalty: float = 0.5,
+    method: Literal["lsd", "ksd"] = "lsd",
+    steps: Annotated[int | None, Parameter(group=CRITIC)] = None,
+    penalty: Annotated[float | None, Parameter(group=CRITIC)] = None,
+    kernel: Annotated[Literal["imq", "rbf"] | None, Parameter(group=KERNEL)] = None,
+    bandwidth: Annotated[str | None, Parameter(group=KERNEL)] = None,
     seed: Seed = 0,
 ) -> int:
-    """Rank trained models by the learned Stein discrepancy from held-out rows, with errors.
+    """Rank trained models by a Stein discrepancy from held-out rows, with errors.
 
     For each run a network looks for where the model's score is not the data's: on most of the rows
-    it learns, on some it is chosen, on the rest the discrepancy is measured. No normaliser and no
-    samples are needed, so energies of any kind compare, each in the units of the data.
+    it learns, on some it is chosen, on the rest the discrepancy is measured. With --method ksd a
+    kernel, the same for all runs, takes the network's place: seconds, all rows to measure by, fewer
+    of them needed, and the columns' units decide what is near. No normaliser and no samples are
+    needed, so energies of any kind compare, each in the units of the data.
 
     For example:
 
         energax compare runs/multiscale runs/nce
         energax compare held_out.csv runs/multiscale runs/nce
         energax compare held_out.npy runs/a runs/b runs/c --steps 300
+        energax compare held_out.csv runs/multiscale runs/nce --method ksd
 
     Parameters
     ----------
@@ -118,14 +168,22 @@ def compare(
         Rows that no run was trained on; left out, the held-out rows of the runs' one data set.
     runs
         Run folders of energies over real numbers.
+    method
+        lsd, the learned Stein discrepancy; or ksd, a kernel's.
     steps
-        Of each critic's training.
+        Of each network's training. [default: 1000]
     penalty
-        Of λ E‖f‖²: the discrepancy is E‖s − s_p‖²/2λ at most.
+        Of λ E‖f‖²: the discrepancy is E‖s − s_p‖²/2λ at most. [default: 0.5]
+    kernel
+        Of ksd: imq, whose tails notice rows far away, or rbf. [default: imq]
+    bandwidth
+        Of ksd: a number; median; or power or discrepancy, the best for all runs together on a fifth of
+        the rows, which are then not measured by. [default: median]
     """
     from energax.cli.judge import compare
 
-    return compare(file, list(runs), steps=steps, penalty=penalty, seed=seed)
+    told = {"steps": steps, "penalty": penalty, "kernel": kernel, "bandwidth": bandwidth}
+    return compare(file, list(runs), method=method, told=told, seed=seed)
 
 
 @command(JUDGE)
