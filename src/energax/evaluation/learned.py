@@ -31,7 +31,7 @@ from energax.checks import check, check_choice, check_integer, check_number
 from energax.derivatives import score
 from energax.energies import StandardisedCritic
 from energax.evaluation.critics import CriticTraining, Rows, Trained, judging_probes, terms, train_critic
-from energax.evaluation.kernel_discrepancy import kernel_stein_discrepancy
+from energax.evaluation.kernel_discrepancy import discrepancy_for
 from energax.evaluation.posterior import is_posterior
 from energax.evaluation.result import Discrepancy, TestResult, bootstrap_p_value
 from energax.evaluation.scores import sample_and_scores
@@ -267,11 +267,11 @@ def compare(
     )
     found: dict[str, Discrepancy] = {}
     for name, model in models.items():
-        given = {"scores": model, "model": None} if _is_array(model) else {"scores": None, "model": model}
+        given = (model, None) if callable(model) else (None, model)
         if method == "ksd":
-            found[name] = kernel_stein_discrepancy(x, **given, bandwidth=bandwidth, key=key)
+            found[name] = discrepancy_for(owner, x, *given, "imq", bandwidth, key)
             continue
-        rows = _rows(owner, x, **given)
+        rows = _rows(owner, x, *given)
         parts, train_key = _split(owner, rows, split, key)
         trained = _trained(parts, None, training, "discrepancy", train_key, progress)
         found[name] = _learned(trained, parts[2], training, train_key)
@@ -280,10 +280,6 @@ def compare(
     pairs = h[:, None] - h[None]
     errors = pairs.std(-1, ddof=1) / np.sqrt(h.shape[1])
     return Ranking(tuple(order), tuple(found[name] for name in order), pairs.mean(-1), errors)
-
-
-def _is_array(model: Any) -> bool:
-    return hasattr(model, "shape") or isinstance(model, list)
 
 
 def _rows(owner: str, x: ArrayLike, model: Model | None, scores: ArrayLike | None) -> Rows:

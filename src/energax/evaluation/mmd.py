@@ -8,17 +8,24 @@ test is of its level exactly. The matrix is held in blocks, as the Stein tests h
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import numpy as np
 
 from energax.blocks import quadratic_forms
 from energax.checks import check, check_array, check_integer
+from energax.evaluation.posterior import is_posterior, posterior_rows
 from energax.evaluation.result import TestResult, bootstrap_p_value
 from energax.kernels import Kernel, kernel_named, median_bandwidth, squared_distances
 from energax.typing import Array, ArrayLike, Key
 
 __all__ = ["mmd_test"]
+
+# In the plane, beside 300 rows: 50 found a shift of half a standard deviation in each coordinate in all of
+# 60 trials at the level 0.05, 20 in three of four, 3 in one of four.
+FEW = 50
 
 
 class KernelBlock(eqx.Module):
@@ -44,7 +51,8 @@ def mmd_test(
     Parameters
     ----------
     x, reference
-        Rows, shapes (m, *event) and (n, *event).
+        Rows, shapes (m, *event) and (n, *event); or ArviZ's `InferenceData`, thinned as by `ksd_test`, for
+        permutations take rows that are independent.
     kernel
         "rbf", "imq", or a `kernels.Kernel` with its bandwidth.
     bandwidth
@@ -53,11 +61,18 @@ def mmd_test(
         Permutations.
     key
         Decides them.
+
+    Returns
+    -------
+    TestResult
+        Its n counts both samples; its settings hold kernel and bandwidth, and the rows of each.
     """
     owner = "mmd_test"
     check_integer(owner, "draws", draws, at_least=1)
-    first = check_array(owner, "x", x, at_least_rows=2)
-    second = check_array(owner, "reference", reference, event_shape=first.shape[1:], at_least_rows=2)
+    first = check_array(owner, "x", _thinned(x), at_least_rows=2)
+    second = check_array(
+        owner, "reference", _thinned(reference), event_shape=first.shape[1:], at_least_rows=2
+    )
     z = np.concatenate([first, second]).reshape(len(first) + len(second), -1)
     median_key, order_key = jax.random.split(key)
     if not isinstance(kernel, Kernel):
@@ -70,12 +85,22 @@ def mmd_test(
     rng = np.random.default_rng(seed)
     orders = np.stack([np.arange(len(z)), *(rng.permutation(len(z)) for _ in range(draws))])
     forms = quadratic_forms(KernelBlock(kernel), (z,), weights.astype(np.float32)[orders])
+    sizes = {"rows": len(first), "reference": len(second)}
+    least = min(sizes.values())
+    few = f"few rows in the smaller sample ({least}): of its level, but only gross differences are seen"
     return TestResult(
         method="mmd",
         statistic=float(forms[0]),
         p_value=bootstrap_p_value(forms[0], forms[1:]),
         null=f"permutations, {draws} draws",
-        status="ok",
+        status="ok" if least >= FEW else few,
         n=len(z),
-        settings={"kernel": type(kernel).__name__.lower(), "bandwidth": float(kernel.bandwidth)},
+        settings={"kernel": type(kernel).__name__.lower(), "bandwidth": float(kernel.bandwidth), **sizes},
     )
+
+
+def _thinned(source: Any) -> Any:
+    if not is_posterior(source):
+        return source
+    rows, kept = posterior_rows(source)
+    return rows[kept]
