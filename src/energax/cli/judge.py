@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from energax import evaluation
-from energax.checks import InputError, check, check_integer, check_number
+from energax.checks import InputError, check, check_finite_rows, check_integer, check_number
 from energax.cli.device import prepare
 from energax.cli.run_folder import RunFolder
 from energax.cli.show import print_table
@@ -67,8 +67,9 @@ def judge(
     x = _sample(file)
     if two:
         assert reference is not None
+        other = _sample(reference, "--reference")
         settings = {"kernel": kernel or "rbf", "bandwidth": width, "draws": draws, "key": key}
-        return _told(evaluation.mmd_test(x, read_table(reference).rows, **settings), x)
+        return _told(evaluation.mmd_test(x, other, **settings), x, other)
     model = None
     if run is not None:
         model, trained = _of_run("test", run)
@@ -77,7 +78,7 @@ def judge(
         model = evaluation.LogDensity(_function(log_density, _event_shape(x)))
     law: dict[str, Any] = {
         "model": model,
-        "scores": None if scores is None else read_table(scores).rows,
+        "scores": None if scores is None else _scores(scores),
         "key": key,
     }
     if method == "fssd":
@@ -97,8 +98,12 @@ def judge(
     return _told(evaluation.ksd_test(x, **law, **settings, draws=draws), x)
 
 
-def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
+def _told(found: evaluation.TestResult, x: Any, reference: Any = None) -> int:
     numbers = {name: value for name, value in found.settings.items() if isinstance(value, str | int | float)}
+    rows = f"{found.n:,} of {_size(x)}"
+    if reference is not None:
+        first, second = numbers.pop("rows"), numbers.pop("reference")
+        rows = f"{first:,} of {_size(x)}; beside {second:,} of {_size(reference)}"
     chosen = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in numbers.items()
@@ -107,7 +112,7 @@ def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
         ("", ""),
         [
             ("test", f"{found.method}: {chosen}"),
-            ("rows", f"{found.n:,} of {_size(x)}"),
+            ("rows", rows),
             ("statistic", f"{found.statistic:.6g}"),
             ("p-value", f"{found.p_value:.4g}"),
             ("null", found.null),
@@ -144,12 +149,19 @@ def compare(file: str, runs: list[Path], *, steps: int, penalty: float, seed: in
     return 0
 
 
-def _sample(file: str) -> Any:
+def _sample(file: str, argument: str = "FILE") -> Any:
     """Return the rows of a table, or ArviZ's `InferenceData` of a .nc file."""
     if Path(file).suffix.lower() != NETCDF:
         return read_table(file).rows
-    check(Path(file).is_file(), "test", "FILE", "an existing file", repr(file))
+    check(Path(file).is_file(), "test", argument, "an existing file", repr(file))
     return evaluation.read_inference_data(file)
+
+
+def _scores(file: str) -> np.ndarray:
+    """Return the scores in a file, of which those not finite are named by their rows."""
+    scores = read_table(file, finite=False).rows
+    check_finite_rows("test", "--scores", scores)
+    return scores
 
 
 def _event_shape(x: Any) -> tuple[int, ...]:
