@@ -99,6 +99,10 @@ def test_a_condition_moves_the_edge():
     x = ends + RNG.exponential(size=(200, 1))
     assert "an energy of inf" in seen(energy, x, ends)
     assert seen(energy, x, ends - 10) == ""
+    # A row is moved with the condition that is its own: one of another would be far from it.
+    near = lambda x, c: jnp.where(jnp.abs(x[0] - c[0]) < 15, x[0], jnp.inf)  # noqa: E731
+    centres = 20 * ends
+    assert seen(near, centres + RNG.uniform(-1, 1, (200, 1)), centres) == ""
 
 
 NORMALS = RNG.standard_normal((200, 2))
