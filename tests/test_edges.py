@@ -85,6 +85,10 @@ def test_an_edge_is_seen_just_beyond_the_rows(energy, x):
     assert "got an energy of" in seen(energy, x)
 
 
+def test_a_model_that_is_not_a_number_has_none():
+    assert seen(Gaussian(jnp.full(2, jnp.nan), jnp.eye(2)), NORMALS) == ""
+
+
 def test_it_is_named_by_row_and_entry():
     energy = inside(lambda x: x[1] > 0, lambda x: 0.5 * jnp.sum(x**2))
     x = RNG.standard_normal((100, 2))

@@ -62,9 +62,15 @@ def check_no_edge(
     """
     allowed = f"on all of ℝᵈ: where a density ends at an edge, Stein's identity fails; take {instead}"
     check(not has_edge(model), owner, argument, allowed, f"a {type(model).__name__}")
-    if x is not None and not isinstance(model, Score):
+    # A model that lost its parameters has no edge: the watch over training names what happened to it.
+    if x is not None and not isinstance(model, Score) and not _lost(model):
         found = _edge_near(model, np.asarray(x, np.float32), condition)
         check(found is None, owner, argument, allowed, found)
+
+
+def _lost(model: Model) -> bool:
+    parameters = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+    return any(not isinstance(a, Tracer) and bool(np.isnan(a).any()) for a in parameters)
 
 
 def _edge_near(model: Model, x: np.ndarray, condition: Condition | None) -> str | None:
