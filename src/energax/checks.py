@@ -18,9 +18,14 @@ __all__ = [
     "check_array",
     "check_choice",
     "check_condition",
+    "check_continuous",
+    "check_finite_rows",
     "check_integer",
     "check_number",
+    "first_few",
 ]
+
+FEW = 5  # places that a sentence names
 
 
 class InputError(ValueError):
@@ -98,6 +103,7 @@ def check_array(
     *,
     event_shape: tuple[int, ...] | None = None,
     at_least_rows: int = 1,
+    finite: bool = True,
 ) -> Any:
     """Return `value` as a float32 NumPy array of rows, refusing what no model could use.
 
@@ -109,6 +115,8 @@ def check_array(
         Shape of one row, if it is known.
     at_least_rows
         The fewest rows accepted.
+    finite
+        Refuse NaN and infinite entries; False leaves them to the caller.
 
     Raises
     ------
@@ -142,9 +150,9 @@ def check_array(
         f"shape {array.shape}",
     )
     array = array.astype(np.float32)
-    finite = np.isfinite(array.reshape(array.shape[0], -1)).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
+    sound = np.isfinite(array.reshape(array.shape[0], -1)).all(axis=1)
+    if finite and not sound.all():
+        row = int(np.argmin(sound))
         values = array.reshape(array.shape[0], -1)[row]
         bad = values[~np.isfinite(values)][0]
         check(False, owner, argument, "finite everywhere", f"{bad} in row {row}")
@@ -180,3 +188,27 @@ def check_condition(owner: str, condition: Any, rows: int) -> Any:
         return array if array.dtype.kind in "biu" else check_array(owner, "condition", array)
 
     return jax.tree.map(one, condition)
+
+
+def check_finite_rows(owner: str, argument: str, rows: Any, allowed: str = "finite at every row") -> None:
+    """Refuse rows, shape (n, …), with entries that are not finite, and name the first few."""
+    import numpy as np
+
+    bad = np.flatnonzero(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1))
+    check(bad.size == 0, owner, argument, allowed, f"{bad.size} rows that are not ({first_few(bad)})")
+
+
+def check_continuous(owner: str, argument: str, rows: Any, instead: str) -> None:
+    """Refuse rows, shape (n, d), of two values: they have no density, so nothing is integrated by parts."""
+    import numpy as np
+
+    known = np.unique(rows[: 10_000 // max(rows.shape[1], 1) + 100])
+    if len(known) <= 2:
+        known = np.unique(rows)
+    got = "entries " + ", ".join(f"{v:g}" for v in known[:3])
+    check(len(known) > 2, owner, argument, f"continuous; for binary data take {instead}", got)
+
+
+def first_few(places: Any) -> str:
+    """Return the first few of these numbers as words."""
+    return ", ".join(map(str, places[:FEW])) + (", …" if len(places) > FEW else "")

@@ -74,6 +74,11 @@ class Score(eqx.Module):
         """Shape of one event, if the field says."""
         return self.field.event_shape
 
+    @property
+    def has_edge(self) -> bool:
+        """Whether the field says that it is of a density with an edge."""
+        return bool(getattr(self.field, "has_edge", False))
+
     def __call__(self, x: Event, condition: Condition | None = None) -> Event:
         """Return the field at one event."""
         return evaluate(self.field, x, condition)
@@ -92,6 +97,11 @@ class Given(eqx.Module):
 
     energy: Callable[..., Scalar]
     condition: Condition
+
+    @property
+    def has_edge(self) -> bool:
+        """That of the energy, if it says."""
+        return bool(getattr(self.energy, "has_edge", False))
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x, c) at one event; the bound condition is the only one."""

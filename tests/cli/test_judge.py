@@ -18,6 +18,8 @@ def log_density(x):
     return -0.5 * jnp.sum(x**2)
 def vector(x):
     return x
+def exponential(x):
+    return jnp.where(jnp.all(x > 0), -jnp.sum(x), -jnp.inf)
 def of_numpy(x):
     import math
     return math.exp(x[0])
@@ -31,6 +33,10 @@ def sample(here):
     np.save(here / "off.npy", x + 0.5)
     np.save(here / "scores.npy", -x)
     np.save(here / "half.npy", -0.5 * x)
+    np.save(here / "positive.npy", np.random.default_rng(1).exponential(size=(300, 2)).astype(np.float32))
+    np.save(here / "holes.npy", np.where(np.isin(np.arange(300), (7, 9))[:, None], np.inf, -x))
+    np.savetxt(here / "holes.csv", np.where(np.arange(300)[:, None] % 40 == 5, np.nan, -x), delimiter=",")
+    np.save(here / "bits.npy", x > 0)
     (here / "model.py").write_text(MODEL)
     (here / "model.nc").write_text(MODEL)
     return x
@@ -100,6 +106,15 @@ def test_a_flag_is_the_librarys_argument(words, call, energax, sample):
     assert (shown["p-value"], shown["null"]) == (f"{found.p_value:.4g}", found.null)
 
 
+def test_two_samples_are_counted_each_by_itself(energax, sample, here):
+    np.save(here / "three.npy", sample[:3])
+    status, out, err = energax("test", "x.npy", "--reference", "three.npy")
+    assert status == 0, err
+    assert re.search(r"^rows +300 of 300, 2 numbers each; beside 3 of 3, 2 numbers each$", out, re.MULTILINE)
+    assert re.search(r"^status +few rows in the smaller sample \(3\)", out, re.MULTILINE)
+    assert re.search(r"^test +mmd: kernel rbf, bandwidth [\d.]+$", out, re.MULTILINE)
+
+
 @pytest.mark.parametrize("law", ["--log-density model.py:log_density", "--reference x.npy"])
 def test_another_sample_does_not(law, energax, sample):
     status, out, err = energax("test", "off.npy", *law.split())
@@ -136,6 +151,15 @@ def test_a_chain_of_arviz_is_thinned(energax, sample, here):
     assert p_value(out) > 0.01
     kept = int(re.search(r"^rows +(\d+) of 900 draws$", out, re.MULTILINE).group(1))
     assert 80 < kept < 300
+    # Two samples: permutations take independent rows too, on either side.
+    for words, rows in [
+        (("chain.nc", "--reference", "x.npy"), f"{kept} of 900 draws; beside 300 of 300, 2 numbers each"),
+        (("x.npy", "--reference", "chain.nc"), f"300 of 300, 2 numbers each; beside {kept} of 900 draws"),
+    ]:
+        status, out, err = energax("test", *words)
+        assert status == 0, err
+        assert rows in out
+        assert p_value(out) > 0.01
 
 
 KERNEL = "--method ksd --kernel rbf --bandwidth discrepancy"
@@ -216,6 +240,20 @@ def test_runs_are_ranked_by_how_near_they_are(energax, here, table_run, table_fi
         ),
         ("x.npy --scores scores.npy --method lsd --split 0.5 0.5 0.1", "three positive shares of sum 1"),
         ("x.npy --scores scores.npy --method lsd --null t", '"bootstrap", "normal"'),
+        ("x.npy --reference gone.nc", "--reference must be an existing file; got 'gone.nc'"),
+        (
+            "x.npy --scores holes.npy",
+            "test: --scores must be finite at every row; got 2 rows that are not (7, 9)",
+        ),
+        (
+            "x.npy --scores holes.csv",
+            "finite at every row; got 8 rows that are not (5, 45, 85, 125, 165, …)",
+        ),
+        (
+            "positive.npy --log-density model.py:exponential",
+            "model must be on all of ℝᵈ: where a density ends at an edge, Stein's identity fails; take log x",
+        ),
+        ("bits.npy --scores scores.npy", "x must be continuous; for binary data take mmd_test"),
         ("gone.nc --scores scores.npy", "FILE must be an existing file; got 'gone.nc'"),
         ("model.nc --scores scores.npy", "model.nc must be a NetCDF file of ArviZ's"),
         ("x.npy", "the law must be one of --run, --log-density, --scores, --reference"),

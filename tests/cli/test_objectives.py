@@ -1,6 +1,7 @@
 """Every objective trains from the command line, and what its model can do is done or refused by name."""
 
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -38,6 +39,12 @@ MACHINE = ["--energy", "bernoulli-rbm", *QUICK[:4], "--set", "energy.hidden=4", 
 SMALL_FLOW = ("objective.layers=2", "objective.width=8", "objective.kind=affine", "objective.warmup=2")
 SET_FLOW = [word for setting in SMALL_FLOW for word in ("--set", setting)]
 FLOW = {"flow-contrastive": SET_FLOW, "adversarial-contrastive": SET_FLOW}
+
+
+EDGED = (
+    "{} must be of a law on all of ℝᵈ: where a density ends at an edge, Stein's identity fails; "
+    "got one of the objective {}."
+)
 
 
 def rows(kind):
@@ -373,6 +380,22 @@ def test_data_behind_a_wall(energax, here):
     status, _, err = energax("test", "rows.csv", "--run", "run")
     assert status == 2
     assert "where a density ends at an edge, Stein's identity fails" in err
+    shutil.copytree("run", "again")
+    status, out, err = energax("compare", "rows.csv", "run", "again")
+    assert (status, out) == (2, "")
+    assert EDGED.format("compare: RUNS", "non-negative") in err
+
+
+def test_data_in_a_box_are_no_steins(energax, here):
+    np.save("rows.npy", rows("box"))
+    words = ["--objective", "box", "--preprocess=flatten", "--out", "run", *QUICK]
+    assert energax("train", "rows.npy", *words)[0] == 0
+    shutil.copytree("run", "again")
+    test, compare = ("test", "rows.npy", "--run", "run"), ("compare", "run", "again")
+    for asked, flag in [(test, "--run"), (compare, "RUNS")]:
+        status, out, err = energax(*asked)
+        assert (status, out) == (2, "")
+        assert EDGED.format(f"{asked[0]}: {flag}", "box") in err
 
 
 @pytest.mark.parametrize(

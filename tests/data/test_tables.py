@@ -162,6 +162,27 @@ def test_parquet(tmp_path):
         read_table(tmp_path / "t.parquet")
 
 
+@pytest.mark.parametrize("suffix", ["csv", "npy", "parquet"])
+def test_what_is_not_finite_may_be_left_to_the_caller(tmp_path, suffix):
+    path, rows = tmp_path / f"t.{suffix}", np.array([[1.0, 2.0], [np.nan, 3.0], [4.0, np.inf]], np.float32)
+    if suffix == "csv":
+        np.savetxt(path, rows, delimiter=",")
+    elif suffix == "npy":
+        np.save(path, rows)
+    else:
+        pa = pytest.importorskip("pyarrow")
+        pq = pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({"a": rows[:, 0], "b": rows[:, 1]}), path)
+    np.testing.assert_array_equal(read_table(path, finite=False).rows, rows)
+    with pytest.raises(InputError, match="finite"):
+        read_table(path)
+
+
+def test_a_blank_is_no_number_even_then(written):
+    with pytest.raises(InputError, match="finite and never blank"):
+        read_table(written("a,b\n1,2\n3,\n", "t.csv"), finite=False)
+
+
 def test_parquet_without_pyarrow_names_the_extra(written, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InputError, match=r"the extra energax\[parquet\] installs; got no pyarrow"):

@@ -12,7 +12,9 @@ from energax.evaluation import (
     fssd_test,
     kernel_stein_discrepancy,
     ksd_test,
+    learned_stein_discrepancy,
     linear_ksd_test,
+    lsd_test,
     mmd,
     mmd_test,
 )
@@ -261,6 +263,71 @@ def test_the_bootstrap_streams(key):
     assert 0 < fssd_test(x, scores=-x, key=key).p_value <= 1
 
 
+GAMMA, EXPONENTIAL = (ex.energies.Gamma([shape] * 2, [1.0, 1.0]) for shape in (2.0, 1.0))
+
+
+def half_exponential(x):
+    return jnp.where(jnp.all(x > 0), -jnp.sum(x), -jnp.inf)
+
+
+def half_normal(x):
+    return jnp.where(x[0] > 0, -0.5 * jnp.sum(x**2), -jnp.inf)
+
+
+EXACT = {
+    "uniform": (ex.energies.Uniform([0.0, 0.0], [1.0, 1.0]), lambda law: law),
+    "gamma": (GAMMA, lambda law: law),
+    "tempered": (GAMMA, lambda law: law / 2.0),
+    "log_prob": (GAMMA, lambda law: ex.evaluation.LogDensity(law.log_prob)),
+    "function": (GAMMA, lambda law: ex.evaluation.LogDensity(lambda x: -law(x))),
+    "exponential": (EXPONENTIAL, lambda law: ex.evaluation.LogDensity(half_exponential)),
+}
+
+
+STEIN = (ksd_test, linear_ksd_test, fssd_test, lsd_test, kernel_stein_discrepancy, learned_stein_discrepancy)
+
+
+@pytest.mark.parametrize(
+    ("test", "name"), [(ksd_test, name) for name in EXACT] + [(test, "tempered") for test in STEIN[1:]]
+)
+def test_a_law_with_an_edge_is_refused_at_its_own_draws(test, name, key):
+    law, model = EXACT[name]
+    sentence = "model must be on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
+    with pytest.raises(ex.InputError, match=f"^{test.__name__}: {sentence}"):
+        test(law.sample(key, 300), model(law), key=key)
+
+
+def test_scores_alone_cannot_tell(key):
+    # Why it is refused: exact draws of a density with an edge are rejected. Scores hide the edge.
+    x = np.asarray(EXPONENTIAL.sample(key, 300))
+    assert ksd_test(x, scores=np.full_like(x, -1.0), draws=100, key=key).p_value < 0.01
+
+
+def test_a_log_normal_law_is_none_with_an_edge(key):
+    x = np.exp(np.asarray(jax.random.normal(key, (300, 2))))
+    law = ex.evaluation.LogDensity(lambda x: -jnp.sum(0.5 * jnp.log(x) ** 2 + jnp.log(x)))
+    assert ksd_test(x, law, draws=100, key=key).p_value > 0.01
+
+
+def test_an_array_is_what_cannot_be_called(key):
+    """Energies may have a `shape`, as the generalised logistic has."""
+    law = ex.energies.GeneralizedLogistic([0.7, 2.0])
+    x = np.asarray(law.sample(key, 200))
+    ranked = compare({"far": -(x - 3), "true": law, "list": (-x).tolist()}, x, method="ksd", key=key)
+    assert ranked.names[0] == "true"
+    with pytest.raises(ex.InputError, match=r"compare: model must be on all of ℝᵈ.*got a Gamma"):
+        compare({"gamma": GAMMA, "true": law}, np.abs(x), method="ksd", key=key)
+
+
+def test_few_rows_of_either_sample_are_said(key):
+    x = np.asarray(jax.random.normal(key, (100, 2)))
+    assert mmd_test(x, x[:50], draws=10, key=key).status == "ok"
+    for pair in [(x, x[:3]), (x[:3], x)]:
+        found = mmd_test(*pair, draws=10, key=key)
+        assert found.status.startswith("few rows in the smaller sample (3)")
+        assert found.n == 103
+
+
 SAMPLE = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
 
 
@@ -331,7 +398,22 @@ SAMPLE = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
         ),
         (lambda k: mmd_test(SAMPLE, SAMPLE, bandwidth="mean", key=k), "mmd_test: bandwidth must be one of"),
         (lambda k: mmd_test(SAMPLE, SAMPLE[:, :1], key=k), r"reference must be of shape \(n, 2\)"),
-        (lambda k: ksd_test(np.ones((50, 2)), scores=SAMPLE, key=k), "x must be rows of which most differ"),
+        (
+            lambda k: ksd_test(np.where(SAMPLE > 1.5, SAMPLE, 1.0), scores=SAMPLE, key=k),
+            "x must be rows of which most differ",
+        ),
+        (
+            lambda k: ksd_test(SAMPLE > 0, ex.energies.BernoulliRBM((2,), 3, key=k), key=k),
+            "ksd_test: x must be continuous; for binary data take mmd_test.*; got entries 0, 1",
+        ),
+        (
+            lambda k: ksd_test(SAMPLE, ex.evaluation.LogDensity(half_normal), key=k),
+            r"model must be an energy that is finite at every row; got 25 rows that are not \(2, 4, ",
+        ),
+        (
+            lambda k: compare({"a": SAMPLE[:, :1], "b": SAMPLE}, SAMPLE, method="ksd", key=k),
+            "compare: scores must be of the shape of x",
+        ),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(call, sentence, key):

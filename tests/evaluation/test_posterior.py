@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import energax as ex
-from energax.evaluation import LogDensity, ksd_test, lsd_test, posterior_rows
+from energax.evaluation import LogDensity, ksd_test, lsd_test, mmd_test, posterior_rows
 
 from .calibration import assert_level
 
@@ -54,6 +54,16 @@ def test_a_wrong_chain_is_found(key):
     np.testing.assert_array_equal(
         rows[0], np.concatenate([data.posterior["a"][0, 0], data.posterior["b"][0, :1]])
     )
+
+
+def test_two_samples_are_compared_at_the_draws_that_are_kept(key):
+    data = chains(np.random.default_rng(0))
+    rows, kept = posterior_rows(data)
+    other = np.random.default_rng(1).standard_normal((200, 3)).astype(np.float32)
+    found = mmd_test(data, other, draws=20, key=key)
+    assert (found.settings["rows"], found.settings["reference"]) == (len(kept), 200)
+    assert found.statistic == mmd_test(rows[kept], other, draws=20, key=key).statistic
+    assert mmd_test(other, data, draws=20, key=key).settings["reference"] == len(kept)
 
 
 def test_independent_draws_are_all_kept(key):

@@ -171,6 +171,23 @@ def test_the_fisher_divergence_alone_does_not_miss_a_mode_it_lost(key):
     assert shares[0] < 0.1 < 0.2 < shares[1]
 
 
+@pytest.mark.parametrize("made", [FisherNeuralSampler, KernelNeuralSampler])
+def test_a_law_with_an_edge_is_refused(made, key):
+    gamma = ex.energies.Gamma([2.0, 2.0], [1.0, 1.0])
+    sentence = (
+        f"^{made.__name__}: energy must be on all of ℝᵈ: where a density ends at an edge, Stein's identity "
+        "fails; take samplers.Reflected, .*; got "
+    )
+    for law in (gamma, ex.Score(gamma), gamma + ENERGY):
+        with pytest.raises(ex.InputError, match=f"{sentence}a {type(law).__name__}"):
+            made(law)
+    # One that says nothing: draws are beyond the edge, or near it.
+    positive = lambda z: START(z) ** 2  # noqa: E731
+    for generator, said in [(START, "an energy of nan at row"), (positive, "an energy of nan where entry")]:
+        with pytest.raises(ex.InputError, match=f"{sentence}{said}"):
+            made(lambda x: gamma(x)).init(generator, Batch(jax.random.normal(key, (200, 2))), key, 64)
+
+
 def test_a_generator_has_the_shape_of_an_event(key):
     made = Generator((4, 4, 1), latent=3, width=8, shift=0.5, key=key)
     assert made.sample(key, 5).shape == (5, 4, 4, 1)

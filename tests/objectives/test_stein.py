@@ -154,6 +154,38 @@ def test_a_broken_critic_does_not(mutant, key):
     assert not off < 0.3
 
 
+GAMMA = ex.energies.Gamma([2.0, 2.0], [1.0, 1.0])
+
+
+class Half(eqx.Module):
+    """A half-normal law that says nothing of its edge, at x = 0 or at a condition."""
+
+    rate: jax.Array
+
+    def __call__(self, x, condition=None):
+        edge = 0.0 if condition is None else condition[0]
+        return jnp.where(jnp.all(x > edge), self.rate * jnp.sum(x**2), jnp.inf)
+
+
+@pytest.mark.parametrize("objective", [KernelSteinDiscrepancy(), LearnedSteinDiscrepancy(warmup=0)])
+def test_a_law_with_an_edge_is_refused(objective, key):
+    x = GAMMA.sample(key, 200)
+    sentence = (
+        f"{type(objective).__name__}: model must be on all of ℝᵈ: where a density ends at an edge, Stein's "
+        "identity fails; take NonNegativeScoreMatching or BoxScoreMatching; got "
+    )
+    for model in (GAMMA, GAMMA / 2.0):
+        with pytest.raises(ex.InputError, match=f"{sentence}a {type(model).__name__}"):
+            ex.fit(model, objective, x, key=key, steps=1, progress=False)
+    half = Half(jnp.ones(()))
+    for batch in (Batch(x), Batch(x + 2.0, jnp.full((200, 1), 2.0))):
+        with pytest.raises(ex.InputError, match=f"{sentence}an energy of inf where entry"):
+            objective.init(half, batch, key, 64)
+    objective.init(half, Batch(x + 2.0, jnp.full((200, 1), -2.0)), key, 64)
+    # A dry run of shapes has no rows to look beyond.
+    jax.eval_shape(lambda rows: objective.init(half, Batch(rows), key, 64)[1], x)
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from energax import evaluation
-from energax.checks import InputError, check, check_integer, check_number
+from energax.checks import InputError, check, check_finite_rows, check_integer, check_number
 from energax.cli.device import prepare
 from energax.cli.run_folder import RunFolder
 from energax.cli.show import print_table
@@ -76,7 +76,8 @@ def judge(
     x = _sample(file)
     if two:
         assert reference is not None
-        return _told(evaluation.mmd_test(x, read_table(reference).rows, **settings, key=key), x)
+        other = _sample(reference, "--reference")
+        return _told(evaluation.mmd_test(x, other, **settings, key=key), x, other)
     model = None
     if run is not None:
         model, trained = _of_run("test", run)
@@ -85,7 +86,7 @@ def judge(
         model = evaluation.LogDensity(_function(log_density, _event_shape(x)))
     law: dict[str, Any] = {
         "model": model,
-        "scores": None if scores is None else read_table(scores).rows,
+        "scores": None if scores is None else _scores(scores),
         "key": key,
     }
     if method == "fssd":
@@ -139,8 +140,12 @@ def _of_a_critic(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "training": replace(TABLES, **how)}
 
 
-def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
+def _told(found: evaluation.TestResult, x: Any, reference: Any = None) -> int:
     numbers = {name: value for name, value in found.settings.items() if isinstance(value, str | int | float)}
+    rows = f"{found.n:,} of {_size(x)}"
+    if reference is not None:
+        first, second = numbers.pop("rows"), numbers.pop("reference")
+        rows = f"{first:,} of {_size(x)}; beside {second:,} of {_size(reference)}"
     chosen = ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in numbers.items()
@@ -149,7 +154,7 @@ def _told(found: evaluation.TestResult, x: np.ndarray) -> int:
         ("", ""),
         [
             ("test", f"{found.method}: {chosen}"),
-            ("rows", f"{found.n:,} of {_size(x)}"),
+            ("rows", rows),
             ("statistic", f"{found.statistic:.6g}"),
             ("p-value", f"{found.p_value:.4g}"),
             ("null", found.null),
@@ -188,12 +193,19 @@ def compare(file: str, runs: list[Path], *, method: str, told: dict[str, Any], s
     return 0
 
 
-def _sample(file: str) -> Any:
+def _sample(file: str, argument: str = "FILE") -> Any:
     """Return the rows of a table, or ArviZ's `InferenceData` of a .nc file."""
     if Path(file).suffix.lower() != NETCDF:
         return read_table(file).rows
-    check(Path(file).is_file(), "test", "FILE", "an existing file", repr(file))
+    check(Path(file).is_file(), "test", argument, "an existing file", repr(file))
     return evaluation.read_inference_data(file)
+
+
+def _scores(file: str) -> np.ndarray:
+    """Return the scores in a file, of which those not finite are named by their rows."""
+    scores = read_table(file, finite=False).rows
+    check_finite_rows("test", "--scores", scores)
+    return scores
 
 
 def _event_shape(x: Any) -> tuple[int, ...]:

@@ -20,7 +20,9 @@ __all__ = ["Dataset", "float_rows", "guess_kind", "split"]
 KINDS = ("image", "table", "points")
 
 
-def float_rows(owner: str, argument: str, value: Any, at_least_rows: int = 1) -> np.ndarray:
+def float_rows(
+    owner: str, argument: str, value: Any, at_least_rows: int = 1, *, finite: bool = True
+) -> np.ndarray:
     """Return `value` as float32 rows, refusing what float32 cannot hold.
 
     Parameters
@@ -47,7 +49,7 @@ def float_rows(owner: str, argument: str, value: Any, at_least_rows: int = 1) ->
     if not (ready and value.shape[0] >= at_least_rows and value.size and np.isfinite(value).all()):
         # A number beyond float32 becomes infinite here and is then refused by its row.
         with np.errstate(over="ignore"):
-            value = check_array(owner, argument, value, at_least_rows=at_least_rows)
+            value = check_array(owner, argument, value, at_least_rows=at_least_rows, finite=finite)
     return value.reshape(-1, 1) if value.ndim == 1 else value
 
 

@@ -36,7 +36,7 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _read_csv(path: Path) -> Table:
+def _read_csv(path: Path, finite: bool) -> Table:
     owner = path.name
     # utf-8-sig: spreadsheets like to put a byte-order mark before the first column's name.
     try:
@@ -70,13 +70,13 @@ def _read_csv(path: Path) -> Table:
             value = _number(cell)
             if value is None and cell.strip():
                 check(False, owner, repr(names[j]), "a column of numbers", f"{cell!r} on line {number}")
-            if value is None or not np.isfinite(value):
+            if value is None or (finite and not np.isfinite(value)):
                 check(False, owner, repr(names[j]), "finite and never blank", f"{cell!r} on line {number}")
             values[i, j] = value
-    return Table(float_rows("read_table", owner, values), None, columns)
+    return Table(float_rows("read_table", owner, values, finite=finite), None, columns)
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path, finite: bool) -> Table:
     owner = path.name
     try:
         import pyarrow as pa
@@ -114,13 +114,13 @@ def _read_parquet(path: Path) -> Table:
         numbers = column.cast(pa.float64(), safe=False) if not pa.types.is_boolean(of) else column
         values[:, j] = np.asarray(numbers)
         bad = ~np.isfinite(values[:, j])
-        if bad.any():
+        if finite and bad.any():
             row = int(bad.argmax())
             check(False, owner, repr(name), "finite and never blank", f"{values[row, j]} in row {row}")
-    return Table(float_rows("read_table", owner, values), None, tuple(table.column_names))
+    return Table(float_rows("read_table", owner, values, finite=finite), None, tuple(table.column_names))
 
 
-def _read_numpy(path: Path) -> Table:
+def _read_numpy(path: Path, finite: bool) -> Table:
     owner = path.name
     labels = None
     try:
@@ -148,7 +148,7 @@ def _read_numpy(path: Path) -> Table:
         pickled = isinstance(error, ValueError) and "allow_pickle" in str(error)
         got = "pickled Python objects" if pickled else f"{type(error).__name__} while reading"
         raise InputError(f"read_table: {owner} must be a file of plain NumPy arrays; got {got}.") from None
-    rows = float_rows("read_table", owner, rows)
+    rows = float_rows("read_table", owner, rows, finite=finite)
     if labels is not None:
         fits = labels.shape == (len(rows),)
         check(fits, "read_table", f"the labels of {owner}", f"{len(rows)} in number", len(labels))
@@ -159,7 +159,7 @@ _READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_numpy, "
 SUFFIXES = tuple(_READERS)
 
 
-def read_table(path: str | Path) -> Table:
+def read_table(path: str | Path, *, finite: bool = True) -> Table:
     """Read the rows of one file.
 
     Parameters
@@ -173,6 +173,8 @@ def read_table(path: str | Path) -> Table:
             One array (n, *event), or (n,), which becomes (n, 1).
         ``.npz``
             The array named x, X or images, or the only one; y, Y or labels are kept as labels.
+    finite
+        Refuse NaN and infinite entries; False leaves them to the caller.
 
     Returns
     -------
@@ -192,7 +194,7 @@ def read_table(path: str | Path) -> Table:
         suffix in _READERS, "read_table", "path", f"a file ending in {', '.join(_READERS)}", repr(path.name)
     )
     try:
-        return _READERS[suffix](path)
+        return _READERS[suffix](path, finite)
     except OSError as error:
         raise InputError(
             f"read_table: {path.name} must be a readable file; got {type(error).__name__}."

@@ -30,6 +30,11 @@ class Energy(eqx.Module):
         """Return E(x), a scalar in nats."""
         raise NotImplementedError
 
+    @property
+    def has_edge(self) -> bool:
+        """Whether the density ends at an edge, where Stein's identity fails: on a half-line, in a box."""
+        return False
+
     def __add__(self, other: Energy) -> Sum:
         from energax.energies.composition import Sum
 

@@ -21,7 +21,16 @@ from energax.typing import Array, ArrayLike, Condition, Float, Key, Scalar
 __all__ = ["Gamma", "TruncatedGaussian", "Uniform"]
 
 
-class Gamma(Normalised):
+class _Bounded(Normalised):
+    """A density with an edge, which its formula does not show: that goes on beyond, or is not a number."""
+
+    @property
+    def has_edge(self) -> bool:
+        """True."""
+        return True
+
+
+class Gamma(_Bounded):
     """E(x) = Σ_i [β_i x_i − (α_i − 1) log x_i] on x_i > 0.
 
     Parameters
@@ -55,7 +64,7 @@ class Gamma(Normalised):
         return jax.random.gamma(key, self.shape, (n, *self.shape.shape)) / self.rate
 
 
-class TruncatedGaussian(Normalised):
+class TruncatedGaussian(_Bounded):
     """E(x) = Σ_i (x_i − μ_i)²/2s_i² on low ≤ x_i ≤ high.
 
     Parameters
@@ -101,7 +110,7 @@ class TruncatedGaussian(Normalised):
         return self.mean + self.scale * jax.random.truncated_normal(key, a, b, (n, *self.mean.shape))
 
 
-class Uniform(Normalised):
+class Uniform(_Bounded):
     """E(x) = 0 on the box low ≤ x ≤ high.
 
     Parameters

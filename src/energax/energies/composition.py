@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from energax.checks import check, check_number
 from energax.derivatives import evaluate
+from energax.edges import has_edge
 from energax.energies.base import Energy
 from energax.typing import Array, ArrayLike, Condition, Event, Float, Scalar
 
@@ -48,6 +49,11 @@ class Sum(Energy):
     def __init__(self, energies: Sequence[Energy]):
         self.energies = tuple(energies)
         self.event_shape = _shared_shape("Sum", self.energies)
+
+    @property
+    def has_edge(self) -> bool:
+        """Whether a factor's density has one."""
+        return any(map(has_edge, self.energies))
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x)."""
@@ -80,6 +86,11 @@ class Mixture(Energy):
         check(ok, "Mixture", "weights", f"{len(self.energies)} positive numbers", given)
         self.logits = jnp.log(jnp.asarray(given, jnp.float32))
 
+    @property
+    def has_edge(self) -> bool:
+        """Whether a component's density has one."""
+        return any(map(has_edge, self.energies))
+
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x)."""
         energies = jnp.stack([evaluate(energy, x, condition) for energy in self.energies])
@@ -108,6 +119,11 @@ class Tempered(Energy):
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one event."""
         return self.energy.event_shape
+
+    @property
+    def has_edge(self) -> bool:
+        """That of the energy."""
+        return has_edge(self.energy)
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x)/T."""
@@ -146,6 +162,11 @@ class WithGaussianBase(Energy):
         """Shape of one event."""
         return self.energy.event_shape
 
+    @property
+    def has_edge(self) -> bool:
+        """That of the energy."""
+        return has_edge(self.energy)
+
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x) with the base's energy added."""
         z = (x - self.mean) * jnp.exp(-self.log_scale)
@@ -176,6 +197,11 @@ class WithLogNormalizer(Energy):
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one event."""
         return self.energy.event_shape
+
+    @property
+    def has_edge(self) -> bool:
+        """That of the energy."""
+        return has_edge(self.energy)
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x)."""

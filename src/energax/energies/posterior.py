@@ -14,6 +14,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from energax.checks import check_number
+from energax.edges import has_edge
 from energax.energies.base import Energy
 from energax.typing import Array, Condition, Event, Scalar
 
@@ -47,6 +48,11 @@ class Posterior(Energy):
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one event."""
         return self.energy.event_shape
+
+    @property
+    def has_edge(self) -> bool:
+        """That of the prior."""
+        return has_edge(self.energy)
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x | y) for the observation y given as the condition."""

@@ -20,7 +20,7 @@ from energax.evaluation.scores import sample_and_scores
 from energax.kernels import Kernel
 from energax.typing import ArrayLike, Key, Model
 
-__all__ = ["kernel_stein_discrepancy"]
+__all__ = ["discrepancy_for", "kernel_stein_discrepancy"]
 
 
 def kernel_stein_discrepancy(
@@ -48,11 +48,22 @@ def kernel_stein_discrepancy(
     Discrepancy
         Its terms are 2 g_i − U, of mean U. Its settings hold kernel and bandwidth.
     """
-    rows, s = sample_and_scores("kernel_stein_discrepancy", x, model, scores)
+    return discrepancy_for("kernel_stein_discrepancy", x, model, scores, kernel, bandwidth, key)
+
+
+def discrepancy_for(
+    owner: str,
+    x: ArrayLike,
+    model: Model | None,
+    scores: ArrayLike | None,
+    kernel: str | Kernel,
+    bandwidth: str | float,
+    key: Key,
+) -> Discrepancy:
+    """Return `kernel_stein_discrepancy`; what it refuses is refused in the name of `owner`."""
+    rows, s = sample_and_scores(owner, x, model, scores)
     # Split as in `ksd_test`: one key, one bandwidth in both.
-    k, rows, s = choose_kernel(
-        "kernel_stein_discrepancy", kernel, bandwidth, rows, s, jax.random.split(key)[0]
-    )
+    k, rows, s = choose_kernel(owner, kernel, bandwidth, rows, s, jax.random.split(key)[0])
     n = len(rows)
     sums, diagonal = row_sums(SteinBlock(k), (rows, s))
     g = (sums - diagonal) / (n - 1)

@@ -32,7 +32,7 @@ from energax.derivatives import score
 from energax.energies import StandardisedCritic
 from energax.evaluation.bandwidth import choose_common_kernel
 from energax.evaluation.critics import CriticTraining, Rows, Trained, judging_probes, terms, train_critic
-from energax.evaluation.kernel_discrepancy import kernel_stein_discrepancy
+from energax.evaluation.kernel_discrepancy import discrepancy_for
 from energax.evaluation.posterior import is_posterior
 from energax.evaluation.result import (
     FEW_DECIDE,
@@ -276,7 +276,7 @@ def compare(
         isinstance(models, Mapping) and len(models) > 1, owner, "models", "a mapping of two or more", models
     )
     given = {
-        name: {"scores": model, "model": None} if _is_array(model) else {"scores": None, "model": model}
+        name: {"model": model, "scores": None} if callable(model) else {"model": None, "scores": model}
         for name, model in models.items()
     }
     if method == "ksd":
@@ -305,7 +305,7 @@ def _kernels(
     # Split as in `kernel_stein_discrepancy`: one key, the same rows kept.
     one, kept = choose_common_kernel(owner, kernel, bandwidth, rows, scores, jax.random.split(key)[0])
     return {
-        name: kernel_stein_discrepancy(rows[kept], scores=s[kept], kernel=one, key=key)
+        name: discrepancy_for(owner, rows[kept], None, s[kept], one, "median", key)
         for name, s in zip(given, scores, strict=True)
     }
 
@@ -316,10 +316,6 @@ def _ranked(found: Mapping[str, Discrepancy]) -> Ranking:
     pairs = h[:, None] - h[None]
     errors = pairs.std(-1, ddof=1) / np.sqrt(h.shape[1])
     return Ranking(tuple(order), tuple(found[name] for name in order), pairs.mean(-1), errors)
-
-
-def _is_array(model: Any) -> bool:
-    return hasattr(model, "shape") or isinstance(model, list)
 
 
 def _rows(owner: str, x: ArrayLike, model: Model | None, scores: ArrayLike | None) -> Rows:

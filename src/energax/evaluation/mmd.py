@@ -15,6 +15,8 @@ al. 2012, Lemma 6; Sutherland et al. 2017).
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,7 @@ import numpy as np
 from energax.blocks import quadratic_forms
 from energax.checks import check_array, check_integer
 from energax.evaluation.bandwidth import merit, split_and_choose
+from energax.evaluation.posterior import is_posterior, posterior_rows
 from energax.evaluation.result import TestResult, bootstrap_p_value
 from energax.kernels import Kernel, squared_distances
 from energax.typing import Array, ArrayLike, Key
@@ -30,6 +33,9 @@ from energax.typing import Array, ArrayLike, Key
 __all__ = ["mmd_test"]
 
 SMALL = 1e-8  # beside the variance of h, which is bounded whatever the sample's units
+# In the plane, beside 300 rows: 50 found a shift of half a standard deviation in each coordinate in all of
+# 60 trials at the level 0.05, 20 in three of four, 3 in one of four.
+FEW = 50
 
 
 class KernelBlock(eqx.Module):
@@ -55,7 +61,8 @@ def mmd_test(
     Parameters
     ----------
     x, reference
-        Rows, shapes (m, *event) and (n, *event).
+        Rows, shapes (m, *event) and (n, *event); or ArviZ's `InferenceData`, thinned as by `ksd_test`, for
+        permutations take rows that are independent.
     kernel
         "rbf", "imq", or a `kernels.Kernel` with its bandwidth.
     bandwidth
@@ -65,11 +72,18 @@ def mmd_test(
         Permutations.
     key
         Decides them, and the split.
+
+    Returns
+    -------
+    TestResult
+        Its n counts both samples; its settings hold kernel and bandwidth, and the rows of each.
     """
     owner = "mmd_test"
     check_integer(owner, "draws", draws, at_least=1)
-    first = check_array(owner, "x", x, at_least_rows=2)
-    second = check_array(owner, "reference", reference, event_shape=first.shape[1:], at_least_rows=2)
+    first = check_array(owner, "x", _thinned(x), at_least_rows=2)
+    second = check_array(
+        owner, "reference", _thinned(reference), event_shape=first.shape[1:], at_least_rows=2
+    )
     first, second = (rows.reshape(len(rows), -1) for rows in (first, second))
     median_key, order_key = jax.random.split(key)
 
@@ -88,14 +102,17 @@ def mmd_test(
     rng = np.random.default_rng(seed)
     orders = np.stack([np.arange(len(z)), *(rng.permutation(len(z)) for _ in range(draws))])
     forms = quadratic_forms(KernelBlock(chosen), (z,), weights.astype(np.float32)[orders])
+    sizes = {"rows": len(first), "reference": len(second)}
+    least = min(sizes.values())
+    few = f"few rows in the smaller sample ({least}): of its level, but only gross differences are seen"
     return TestResult(
         method="mmd",
         statistic=float(forms[0]),
         p_value=bootstrap_p_value(forms[0], forms[1:]),
         null=f"permutations, {draws} draws",
-        status="ok",
+        status="ok" if least >= FEW else few,
         n=len(z),
-        settings={"kernel": type(chosen).__name__.lower(), "bandwidth": float(chosen.bandwidth)},
+        settings={"kernel": type(chosen).__name__.lower(), "bandwidth": float(chosen.bandwidth), **sizes},
     )
 
 
@@ -107,3 +124,10 @@ def _parts(kernel: Kernel, x: Array, y: Array) -> tuple[Array, Array]:
     h = one + other - across - across.T
     mean = (h.sum(1) - jnp.diag(h)) / (n - 1)
     return mean.mean(), 4 * mean.var()
+
+
+def _thinned(source: Any) -> Any:
+    if not is_posterior(source):
+        return source
+    rows, kept = posterior_rows(source)
+    return rows[kept]

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from energax.checks import check, check_array
-from energax.derivatives import score
-from energax.energies import Gamma, TruncatedGaussian
+from energax.checks import check, check_array, check_continuous, check_finite_rows
+from energax.derivatives import Score, energy_and_score, score
+from energax.edges import check_no_edge, has_edge
 from energax.evaluation.posterior import is_posterior, posterior_rows
 from energax.typing import Array, ArrayLike, Model
 
@@ -20,7 +20,8 @@ __all__ = ["LogDensity", "sample_and_scores"]
 CHUNK = 4096
 FEWEST = 4
 AGREE = 1e-2
-BOUNDED = (Gamma, TruncatedGaussian)
+WALLED = "log x, or a logit of x, as the variable"
+DISCRETE = "mmd_test, which asks for no score but for draws of the law"
 
 
 class LogDensity(eqx.Module):
@@ -33,6 +34,11 @@ class LogDensity(eqx.Module):
     """
 
     function: Any
+
+    @property
+    def has_edge(self) -> bool:
+        """That of the energy whose `log_prob` this is, if it is one's."""
+        return has_edge(getattr(self.function, "__self__", self.function))
 
     def __call__(self, x: Any, condition: Any = None) -> Any:
         """Return −log p(x)."""
@@ -50,8 +56,8 @@ def sample_and_scores(
     Raises
     ------
     InputError
-        If neither is given, shapes differ, a score is not finite (the rows are named), the scores are
-        not the model's, or the model lives on a half-space or a box.
+        If neither is given, shapes differ, rows are of bits, a score or the energy is not finite (the rows
+        are named), the scores are not the model's, or the model has an edge (scores alone do not tell).
     """
     given = model is not None or scores is not None
     check(
@@ -61,8 +67,7 @@ def sample_and_scores(
         "given: an energy, a Score, a LogDensity; or ∇ log p at the rows",
         None,
     )
-    allowed = "on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
-    check(not isinstance(model, BOUNDED), owner, "model", allowed, f"a {type(model).__name__}")
+    check_no_edge(owner, "model", model, instead=WALLED)
     kept: Any = slice(None)
     if is_posterior(x):
         x, kept = posterior_rows(x)
@@ -70,7 +75,8 @@ def sample_and_scores(
     shape, rows = rows.shape, rows[kept]
     enough = len(rows) >= FEWEST
     check(enough, owner, "x", f"draws worth at least {FEWEST} independent ones", f"worth {len(rows)}")
-    own = None if model is None else _scores(model, rows)
+    check_continuous(owner, "x", rows.reshape(len(rows), -1), DISCRETE)
+    energies, own = (None, None) if model is None else _scores(model, rows)
     if scores is None:
         assert own is not None
         found, where = own, f"finite at every row ({type(model).__name__})"
@@ -81,9 +87,10 @@ def sample_and_scores(
         check(found.shape == shape, owner, "scores", f"of the shape of x, {shape}", f"shape {found.shape}")
         found = found[kept].astype(np.float32)
     flat = found.reshape(len(rows), -1)
-    bad = np.flatnonzero(~np.isfinite(flat).all(1))
-    some = ", ".join(map(str, bad[:5])) + (", …" if len(bad) > 5 else "")
-    check(bad.size == 0, owner, "scores", where, f"{bad.size} rows that are not ({some})")
+    check_finite_rows(owner, "scores", flat, where)
+    if energies is not None:
+        check_finite_rows(owner, "model", energies, "an energy that is finite at every row")
+        check_no_edge(owner, "model", model, rows, instead=WALLED)
     if scores is not None and own is not None:
         off = np.linalg.norm(flat - own.reshape(flat.shape), axis=1) / (1 + np.linalg.norm(flat, axis=1))
         worst = int(np.argmax(off))
@@ -93,14 +100,18 @@ def sample_and_scores(
 
 
 @eqx.filter_jit
-def _chunk(model: Model, x: Array) -> Array:
-    return jax.vmap(lambda y: score(model, y))(x)
+def _chunk(model: Model, x: Array) -> tuple[Array | None, Array]:
+    if isinstance(model, Score):
+        return None, jax.vmap(lambda y: score(model, y))(x)
+    return jax.vmap(lambda y: energy_and_score(model, y))(x)
 
 
-def _scores(model: Model, rows: np.ndarray) -> np.ndarray:
+def _scores(model: Model, rows: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return the energies, None of a `Score`, and the scores."""
     size = min(CHUNK, 1 << (len(rows) - 1).bit_length())  # powers of two: few programs for all sizes
     padded = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % size, axis=0)])
     parts = [
-        np.asarray(_chunk(model, jnp.asarray(padded[i : i + size]))) for i in range(0, len(padded), size)
+        jax.tree.map(np.asarray, _chunk(model, jnp.asarray(padded[i : i + size])))
+        for i in range(0, len(padded), size)
     ]
-    return np.concatenate(parts)[: len(rows)]
+    return jax.tree.map(lambda *part: np.concatenate(part)[: len(rows)], *parts)

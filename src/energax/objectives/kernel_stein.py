@@ -22,7 +22,7 @@ from energax.checks import check, check_choice, check_number
 from energax.derivatives import score
 from energax.kernels import NAMES, kernel_named, median_bandwidth
 from energax.objectives.base import Batch, Objective
-from energax.objectives.requirements import require_continuous
+from energax.objectives.requirements import WALLED, require_continuous, require_no_edge
 from energax.objectives.targets import Density
 from energax.stein import stein_kernel
 from energax.typing import Array, Key, Metrics, Model, Scalar
@@ -64,6 +64,7 @@ class KernelSteinDiscrepancy(Objective):
         check(len(jax.tree.leaves(data.x)) == 1, owner, "x", "one array", "a pytree")
         check(rows > 1, owner, "batch_size", "at least 2, for pairs", rows)
         require_continuous(owner, data.x, "RatioMatching or MinimumProbabilityFlow")
+        require_no_edge(owner, "model", model, data.x, data.condition, instead=WALLED)
         if self.bandwidth is not None:
             return None, None
         if isinstance(data.x, Tracer):  # a dry run of shapes

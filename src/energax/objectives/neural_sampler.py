@@ -24,17 +24,22 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from energax.checks import check, check_choice, check_number
 from energax.derivatives import score
 from energax.kernels import NAMES, kernel_named
 from energax.objectives.base import Batch, Objective, Player
 from energax.objectives.learned_stein import LearnedSteinDiscrepancy
+from energax.objectives.requirements import require_no_edge
 from energax.objectives.targets import LawOfEnergy
 from energax.stein import stein_kernel, stein_operator
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
 __all__ = ["FisherNeuralSampler", "KernelNeuralSampler"]
+
+SEEN = 1000  # draws of the first generator beyond which an edge is looked for
+WALLED = "samplers.Reflected, whose chains turn round there"
 
 
 class _NeuralSampler(Objective):
@@ -47,16 +52,18 @@ class _NeuralSampler(Objective):
         """The law of the given energy."""
         return LawOfEnergy(self.energy)
 
-    def _check(self, generator: Any, data: Batch) -> Any:
-        """Return the shape of a draw, refusing a model that draws none."""
+    def _check(self, generator: Any, data: Batch, rows: int) -> None:
+        """Refuse a model that draws no such events, an energy with an edge near its draws, batches of one."""
         owner = type(self).__name__
+        check(rows > 1, owner, "batch_size", "at least 2, for pairs", rows)
         latent = jax.ShapeDtypeStruct(data.x.shape[1:], jnp.float32)
         drawn = eqx.filter_eval_shape(generator, latent)
         check(drawn.ndim > 0, owner, "model", "a generator z ↦ x of the energy's events", "an energy")
         shape = getattr(self.energy, "event_shape", drawn.shape)
         got = f"draws of shape {drawn.shape}"
         check(drawn.shape == shape, owner, "model", f"a generator of events of shape {shape}", got)
-        return drawn
+        draws = None if isinstance(data.x, Tracer) else _drawn(generator, data.x[:SEEN])
+        require_no_edge(owner, "energy", self.energy, draws, instead=WALLED)
 
 
 class FisherNeuralSampler(_NeuralSampler):
@@ -90,7 +97,7 @@ class FisherNeuralSampler(_NeuralSampler):
         bandwidth: float = 1.0,
     ):
         owner = "FisherNeuralSampler"
-        check(callable(energy), owner, "energy", "an energy or a Score", type(energy).__name__)
+        _check_energy(owner, energy)
         self.energy = energy
         self.critic = LearnedSteinDiscrepancy(penalty=5.0) if critic is None else critic
         known = isinstance(self.critic, LearnedSteinDiscrepancy)
@@ -105,8 +112,8 @@ class FisherNeuralSampler(_NeuralSampler):
 
     def init(self, model: Any, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return (None, the critic after its warm-up on draws of the first generator)."""
-        self.beside.init(model, data, key, rows)
-        return self.critic.init(self.energy, _drawn(model, data), key, rows)
+        self._check(model, data, rows)
+        return self.critic.init(self.energy, Batch(_drawn(model, data.x)), key, rows)
 
     def refresh(
         self, model: Any, nuisance: Any, state: Player, batches: Batch, key: Key
@@ -157,15 +164,14 @@ class KernelNeuralSampler(_NeuralSampler):
 
     def __init__(self, energy: Model, kernel: str = "imq", bandwidth: float = 1.0):
         owner = "KernelNeuralSampler"
-        check(callable(energy), owner, "energy", "an energy or a Score", type(energy).__name__)
+        _check_energy(owner, energy)
         self.energy = energy
         self.kernel = check_choice(owner, "kernel", kernel, NAMES)
         self.bandwidth = jnp.asarray(check_number(owner, "bandwidth", bandwidth, above=0))
 
     def init(self, model: Any, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return nothing; refuse batches of one latent."""
-        self._check(model, data)
-        check(rows > 1, type(self).__name__, "batch_size", "at least 2, for pairs", rows)
+        self._check(model, data, rows)
         return None, None
 
     def loss(self, model: Any, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:
@@ -178,5 +184,10 @@ class KernelNeuralSampler(_NeuralSampler):
         return (jnp.sum(H) - jnp.trace(H)) / (n * (n - 1)), {}
 
 
-def _drawn(generator: Any, latents: Batch) -> Batch:
-    return Batch(jax.vmap(generator)(jnp.asarray(latents.x)))
+def _check_energy(owner: str, energy: Model) -> None:
+    check(callable(energy), owner, "energy", "an energy or a Score", type(energy).__name__)
+    require_no_edge(owner, "energy", energy, instead=WALLED)
+
+
+def _drawn(generator: Any, latents: Array) -> Array:
+    return jax.vmap(generator)(jnp.asarray(latents))

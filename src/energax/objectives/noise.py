@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from energax.checks import check, check_choice
+from energax.checks import check, check_choice, first_few
 from energax.energies import Gaussian, IndependentBernoulli
 from energax.typing import Array, Condition, Events, Float, Key, Scalar
 
@@ -141,9 +141,9 @@ def require_spread(owner: str, x: np.ndarray) -> None:
     """Refuse constant columns: nothing about them can be told from noise."""
     rows = x.reshape(len(x), -1)
     flat = np.flatnonzero(rows.min(0) == rows.max(0))
-    some = ", ".join(map(str, flat[:5])) + (", …" if len(flat) > 5 else "")
     allowed = "free of constant columns, which have no density: leave them out, or add noise to them"
-    check(flat.size == 0, owner, "x", allowed, f"{flat.size} of {rows.shape[1]} columns constant ({some})")
+    got = f"{flat.size} of {rows.shape[1]} columns constant ({first_few(flat)})"
+    check(flat.size == 0, owner, "x", allowed, got)
 
 
 def require_support(owner: str, noise: Any, x: Array) -> None:

@@ -14,24 +14,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from energax.checks import check
+from energax.checks import check, check_continuous
 from energax.derivatives import Score, evaluate, probe, tree_dot
+from energax.edges import check_no_edge
 from energax.tracing import first_kink, first_suspect
-from energax.typing import Condition, Events, Key, Model
+from energax.typing import Array, Condition, Events, Key, Model
 
-__all__ = ["require_binary", "require_continuous", "require_smooth", "require_states", "require_within"]
+__all__ = [
+    "WALLED",
+    "require_binary",
+    "require_continuous",
+    "require_no_edge",
+    "require_smooth",
+    "require_states",
+    "require_within",
+]
 
-CHECKED = 1000  # rows whose entries are compared with the states a machine takes
+WALLED = "NonNegativeScoreMatching or BoxScoreMatching"
+CHECKED = 1000  # rows whose entries are compared with the states a machine takes, or looked beyond
 
 
 def require_continuous(owner: str, x: Events, instead: str) -> None:
     """Refuse data of two values: it has no density, so integration by parts says nothing of it."""
     values = _concrete(x)
     if values is not None:
-        known = np.unique(values[: 10_000 // max(values.shape[1], 1) + 100])
-        if len(known) <= 2:
-            known = np.unique(values)
-        check(len(known) > 2, owner, "x", f"continuous; for binary data take {instead}", _few(known))
+        check_continuous(owner, "x", values, instead)
 
 
 def require_binary(owner: str, x: Events, instead: str) -> None:
@@ -65,6 +72,22 @@ def require_states(owner: str, model: Model, x: Events) -> None:
     other = "; for real numbers take a GaussianBernoulliRBM" if off.any() else ""
     allowed = f"states that a {name} can take, {_few(np.unique(visible)[:2])}{other}"
     check(not off.any(), owner, "x", allowed, _few(np.asarray(rows)[off][:1]))
+
+
+def require_no_edge(
+    owner: str,
+    argument: str,
+    model: Model,
+    x: Array | None = None,
+    condition: Condition | None = None,
+    *,
+    instead: str,
+) -> None:
+    """Refuse a model whose density ends at an edge, as it says or as is seen just beyond the rows."""
+    if x is None or _concrete(x) is None:
+        x = condition = None
+    x, condition = jax.tree.map(lambda a: a[:CHECKED], (x, condition))
+    check_no_edge(owner, argument, model, x, condition, instead=instead)
 
 
 def require_smooth(
