@@ -23,6 +23,13 @@ def test_importing_the_package_loads_nothing_heavy():
     assert run("import sys, energax.config, energax.presets; print('jax' in sys.modules)") == "False\n"
 
 
+def test_pools_come_with_the_samplers():
+    said = run(
+        "import sys, energax as ex; ex.samplers.pools.Replay; print('energax.objectives' in sys.modules)"
+    )
+    assert said == "False\n"
+
+
 def test_every_public_name_is_there_and_the_stub_says_the_same():
     for name in ex.__all__:
         assert getattr(ex, name) is not None

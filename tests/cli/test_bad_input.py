@@ -130,7 +130,17 @@ def test_divergence_is_named_with_the_last_good_checkpoint(energax, tiny, here):
     assert json.loads((here / "run" / "run.json").read_text())["status"] == "diverged"
     status, _, err = energax("sample", "run")
     assert status == 2
-    assert "a run with a model" in err
+    assert (
+        "a run with a model (the same settings diverge again: train anew with a smaller --learning-rate"
+        in err
+    )
+    # The same bits would lead to the same end: it is not begun again.
+    before = contents(here)
+    status, _, err = energax("train", "--resume", "run")
+    assert status == 2
+    assert "--resume must be a run that has learned something (the same settings diverge again" in err
+    assert contents(here) == before
+    assert "diverged (the same settings diverge again" in energax("info", "run")[1]
 
 
 @pytest.fixture

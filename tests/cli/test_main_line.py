@@ -1,6 +1,7 @@
 """Every shell line of the main job works as written, on fits of a few steps."""
 
 import json
+import re
 import shutil
 
 import jax
@@ -9,7 +10,10 @@ import pytest
 from PIL import Image
 
 from energax import tasks
+from energax.cli.sample import holding
+from energax.config import RunConfig, replace
 from energax.data import digits, preprocessing, read_table
+from energax.tasks import way
 from energax.training.log import read_metrics
 from energax.training.modelfile import load
 
@@ -175,6 +179,34 @@ def test_chains_that_leave_are_left_out_and_said(energax, people, monkeypatch):
     status, _, err = energax("sample", people, "-n", 5)
     assert status == 2
     assert "5 chains of 5 that left" in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "sampler", "said"),
+    [
+        ({}, "annealed", "a sampler.noise_max well below objective.sigma_max, or a longer training"),
+        ({"objective": "score-matching"}, "annealed", "a smaller --epsilon, or a longer training"),
+        ({"objective": "score-matching"}, "mala", "a longer training"),
+        (
+            {"objective": "replay-buffer"},
+            "annealed",
+            "a smaller objective.step_size in training, or a longer one",
+        ),
+        (
+            {"objective": "noise-conditional", "objective.sigma_max": 1.0, "objective.levels": 3},
+            "probability-flow",
+            "a longer training",
+        ),
+        ({"objective": "persistent-cd", "energy": "gaussian-rbm"}, "annealed", "a longer training"),
+    ],
+)
+def test_what_holds_chains_is_said_by_names_that_the_run_has(changes, sampler, said):
+    config = replace(RunConfig(), changes)
+    hint = holding(config, way(config, sampler).sampler)
+    assert hint.startswith(said)
+    for name in re.findall(r"(objective|sampler)\.(\w+)", hint):
+        options = config.objective_options if name[0] == "objective" else config.sampler
+        assert hasattr(options, name[1])
 
 
 def test_chains_that_explode_are_left_out_and_said(energax, people):

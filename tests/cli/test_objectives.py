@@ -321,6 +321,28 @@ def test_what_contrast_cannot_do_is_refused(words, said, energax, here):
     assert not (here / "run").exists()
 
 
+def test_numbers_are_no_bits_unless_a_threshold_is_given(energax, here):
+    np.save(here / "rows.npy", rows("sliced"))
+    words = ["train", "rows.npy", "--energy", "bernoulli-rbm", "--objective", "persistent-cd"]
+    status, _, err = energax(*words, "--out", "run")
+    assert status == 2
+    assert "names must be 'binarise:T', T the value above which an entry is 1" in err
+    assert not (here / "run").exists()
+    assert energax(*words, "--out", "run", "--preprocess", "binarise:0.2", "--dry-run")[0] == 0
+
+
+def test_one_row_that_is_no_state_leaves_no_folder(energax, here):
+    x = np.random.default_rng(0).integers(0, 2, (12_000, 4)).astype(np.float32)
+    x[-1, 0] = x[0, 0] = 0.37  # the rows are shuffled: one of them is held out at most
+    np.save(here / "rows.npy", x)
+    words = ["train", "rows.npy", "--preprocess", "flatten", "--energy", "bernoulli-rbm", "--out", "run"]
+    status, _, err = energax(*words, "--objective", "persistent-cd")
+    assert status == 2
+    assert "--preprocess must be one that gives zeros and ones for the energy bernoulli-rbm" in err
+    assert "got 0.37 in row" in err
+    assert not (here / "run").exists()
+
+
 def test_constant_columns_are_refused(energax, here):
     x = rows("nce")
     x[:, 1] = 2.0
@@ -453,7 +475,7 @@ def test_boltzmann_machines_train_on_pictures_and_sample(energy, setting, values
     ("words", "sentence"),
     [
         (["--energy", "mlp", "--set", "objective.chain=gibbs"], "objective.chain must be 'langevin', 'mala'"),
-        (["--energy", "bernoulli-rbm"], "BernoulliRBM.from_data: x must be within [0, 1]"),
+        (["--energy", "bernoulli-rbm"], "--preprocess must be one that gives zeros and ones for the energy"),
         (["--energy", "mlp-field"], "--energy must be an energy"),
         (["--set", "objective.steps=0"], "steps must be a whole number of at least 1; got 0"),
         (["--set", "objective.step_size=-1"], "objective.step_size must be"),

@@ -63,6 +63,23 @@ def test_auto_makes_pictures_the_states_of_a_machine():
     assert preprocessing(images(BYTES), states=None).transforms == preprocessing(images(BYTES)).transforms
 
 
+def test_auto_binarises_no_numbers_but_takes_two_values_for_states():
+    with pytest.raises(InputError, match=r"names must be 'binarise:T', .*gaussian-rbm .*got 'auto'"):
+        preprocessing(TABLE, states="bits")
+    with pytest.raises(InputError, match="'auto' for entries"):
+        preprocessing(toy("rings", 50), states="spins")
+    assert preprocessing(TABLE, "binarise:3", states="bits").transforms[0].threshold == 3
+    bits = RNG.integers(0, 2, (50, 3)).astype(np.float32)
+    bits[:, 2] = 1.0  # a column that never changes is a bit, too
+    for low, high in ((0, 1), (1, 2), (-1, 1), (0, 0.3)):
+        rows = (low + (high - low) * bits).astype(np.float32)
+        for states, lowest in (("bits", 0), ("spins", -1)):
+            t = preprocessing(Dataset("d", "table", rows, rows[:5]), states=states)
+            z = np.asarray(jax.vmap(t.forward)(rows))
+            np.testing.assert_array_equal(z[:, :2], np.where(bits, 1, lowest)[:, :2])
+            np.testing.assert_allclose(jax.vmap(t.inverse)(z), rows, rtol=1e-6)
+
+
 def test_names_in_their_order_with_numbers():
     t = preprocessing(images(BYTES), ["unit", "dequantise", "logit:0.01", "pad:2", "flip"])
     assert [type(s).__name__ for s in t.transforms] == [

@@ -41,6 +41,15 @@ def test_it_leads_to_the_density_of_reals(key):
     check_objective(ExactMaximumLikelihood(by_quadrature), key=key, data=skewed_mixture())
 
 
+def test_rows_that_are_no_states_are_refused(key):
+    x = jnp.zeros((5000, 3)).at[4999, 1].set(0.37)
+    with pytest.raises(
+        ex.InputError, match=r"states of the BernoulliRBM, 0 and 1; .*got entries 0\.37 in row"
+    ):
+        ExactMaximumLikelihood().init(RBM, Batch(x), key, 8)
+    assert ExactMaximumLikelihood().init(RBM, Batch(jnp.round(x)), key, 8) == (None, None)
+
+
 class ForgetsLogZ(ExactMaximumLikelihood):
     """mean E alone: there is no minimum."""
 

@@ -263,12 +263,26 @@ def test_data_that_are_no_states_of_the_machine_are_refused(key):
     rbm = ex.energies.BernoulliRBM((3,), 2, key=key)
     objective = PersistentContrastiveDivergence(BlockGibbs())
     with pytest.raises(
-        ex.InputError, match=r"x must be states that a BernoulliRBM can take, .*got entries 0\.25"
+        ex.InputError,
+        match=r"x must be states of the BernoulliRBM, 0 and 1; .*got entries 0\.25 in row 0",
     ):
         objective.init(rbm, Batch(jnp.full((8, 3), 0.25)), key, 4)
+    ising = ex.energies.Ising((2, 2))
+    with pytest.raises(ex.InputError, match=r"states of the Ising, -1 and 1; .*got entries 0 in row 3"):
+        objective.init(ising, Batch(jnp.ones((5, 2, 2)).at[3, 1, 1].set(0.0)), key, 4)
     bits = jnp.array([[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
     with pytest.raises(ex.InputError, match="x must be continuous; for binary data take BlockGibbs"):
         PersistentContrastiveDivergence(Langevin(0.1)).init(rbm, Batch(bits), key, 2)
+
+
+@pytest.mark.parametrize("made", [PersistentContrastiveDivergence, ContrastiveDivergence])
+def test_one_row_among_thousands_that_is_no_state_is_refused(made, key):
+    rbm = ex.energies.BernoulliRBM((3,), 2, key=key)
+    x = np.zeros((9000, 3), np.float32)
+    made(BlockGibbs()).init(rbm, Batch(x), key, 4)
+    x[8999, 2] = 0.37
+    with pytest.raises(ex.InputError, match=r"got entries 0\.37 in row 8999"):
+        made(BlockGibbs()).init(rbm, Batch(x), key, 4)
 
 
 def test_a_machine_is_learned_from_its_own_draws(key):

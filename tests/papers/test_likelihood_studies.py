@@ -8,12 +8,14 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from energax.energies import BernoulliRBM
+from energax.evaluation import LogNormalizerEstimate
 from energax.objectives import (
     ContrastiveDivergence,
     ExactMaximumLikelihood,
     UnbiasedContrastiveDivergence,
 )
 from energax.papers import bars_and_stripes, rbm_digits
+from energax.papers.bracketed import Bracketed
 from energax.papers.descent import at_best_rate, curvature, descend, log_likelihood
 from energax.samplers import BlockGibbs
 
@@ -125,6 +127,51 @@ def test_the_study_of_digits(tmp_path):
     after = facts["after"]["digits"]
     assert after["meetings"]["meeting_time"] >= 1
     assert set(after["to"]) == {"1"}
+    larger = facts["larger"]
+    assert tuple(larger) == (rbm_digits.ADAM, rbm_digits.SKLEARN)
+    for found in larger.values():
+        assert -32 < found["least"] <= found["most"] < -15
+    assert "digits, 24 hidden, one training of each" in facts["verdict"]
+
+
+def told(lower, upper):
+    """An estimate of log Z with these ends."""
+    two = (1.0, 1.0)
+    middle = (lower + upper) / 2
+    return LogNormalizerEstimate(lower, upper, middle, 0.5, 0.1, 0.1, two, two, True, "converged", {})
+
+
+def test_ends_of_log_z_are_ends_of_the_likelihood_the_other_way_round():
+    found = Bracketed.of(-5.0, told(2.0, 3.0))
+    assert (found.least, found.estimate, found.most) == (-8.0, -7.5, -7.0)
+    assert str(found) == "-8.00 to -7.00"
+    assert str(Bracketed.of(-5.0, told(3.0, 2.0))) == "at most -8.00"  # crossed: the upper one is wrong
+
+
+def test_of_a_machine_that_can_be_enumerated_the_ends_are_its_likelihood():
+    model = BernoulliRBM((5,), 3, scale=1.0, key=jax.random.key(0))
+    x = jax.random.bernoulli(jax.random.key(1), 0.5, (9, 5)).astype(jnp.float32)
+    (exact,) = log_likelihood(model, x)
+    bench = object.__new__(rbm_digits.Bench)
+    bench.train = bench.test = np.asarray(x)
+    found = bench.between(model, 10)
+    np.testing.assert_allclose([found.least, found.most], float(exact), atol=1e-4)
+
+
+def test_ends_tell_two_machines_apart_only_where_they_do_not_overlap():
+    def said(ours, theirs):
+        larger = {
+            rbm_digits.ADAM: Bracketed.of(0.0, told(*ours)),
+            rbm_digits.SKLEARN: Bracketed.of(0.0, told(*theirs)),
+        }
+        return rbm_digits._likelier("mnist, 9 hidden", larger)
+
+    assert "by these ends ours is likelier by 2.00 nats at least" in said((5.0, 6.0), (8.0, 9.0))
+    assert "scikit-learn's is likelier by 2.00 nats at least" in said((8.0, 9.0), (5.0, 6.0))
+    assert "do not tell them apart" in said((5.0, 8.5), (8.0, 9.0))
+    # Crossed ends are an upper end of the likelihood only, so they cannot put theirs above ours.
+    assert "do not tell them apart" in said((8.0, 9.0), (6.0, 5.0))
+    assert "ours is likelier" not in said((6.0, 5.0), (8.0, 9.0))
 
 
 def test_what_is_said_of_going_on_is_what_was_found():

@@ -45,6 +45,21 @@ def test_a_flip_with_the_sign_turned_is_caught(key):
         assert_mean(law(run(BitGibbs(7), upside_down, start, key=key).x), p, "probabilities")
 
 
+@pytest.mark.parametrize(
+    "machine",
+    [
+        lambda key: ex.energies.Ising((2, 3)),
+        lambda key: ex.energies.IsingGraph(np.zeros((6, 6))),
+        lambda key: ex.energies.GaussianBernoulliRBM((6,), 2, key=key),
+    ],
+)
+def test_spins_and_reals_are_not_made_bits(machine, key):
+    model = machine(key)
+    x = jnp.ones((1, *model.event_shape))
+    with pytest.raises(ex.InputError, match="BitGibbs: model must be an energy over bits"):
+        run(BitGibbs(), model, x, key=key, steps=2)
+
+
 def test_mistakes_are_named():
     with pytest.raises(ex.InputError, match="steps must be a whole number of at least 1"):
         BitGibbs(0)

@@ -21,7 +21,13 @@ if len(sys.argv) > 3:
     jax.distributed.initialize(f"127.0.0.1:{port}", count, process)
 
 import energax as ex
-from energax.objectives import Chains, DenoisingScoreMatching
+from energax.objectives import (
+    Chains,
+    DenoisingScoreMatching,
+    PersistentContrastiveDivergence,
+    ReplayBufferLikelihood,
+)
+from energax.samplers import Langevin
 
 WIDE = len(jax.devices())
 
@@ -44,8 +50,29 @@ x = np.random.default_rng(0).standard_normal((200, 3)).astype(np.float32)
 energy = ex.energies.MLP((3,), width=8, depth=2, key=jax.random.key(0))
 settings = {"steps": 40, "batch_size": 32, "log_every": 10, "progress": False, "devices": jax.devices()}
 fit = ex.fit(energy, WithChains(0.3), x, key=jax.random.key(1), validation=x[:64], **settings)
+
+# Chains of a pool: entries of a split buffer are gathered, moved, some restarted, and put back.
+settings |= {"steps": 8, "log_every": 8}
+chains = ReplayBufferLikelihood(Langevin(0.05), 3, size=64, restart=0.25)
+pooled = ex.fit(energy, chains, x, key=jax.random.key(2), **settings)
+refused = ""
+if WIDE > 1:
+    try:
+        uneven = PersistentContrastiveDivergence(Langevin(0.05), 1, chains=31)
+        ex.fit(energy, uneven, x, key=jax.random.key(2), **settings)
+    except ex.InputError as error:
+        refused = str(error)
+
 if jax.process_index() == 0:
     leaves = jax.tree.leaves(eqx.filter(fit.energy, eqx.is_array))
     values = {f"leaf{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    buffer = pooled.state.state.value.kept
+    for name, leaf in {"pool": buffer.x, "ages": buffer.age}.items():
+        # Of another process's part only what is here can be read.
+        parts = sorted(leaf.addressable_shards, key=lambda s: s.index[0].start or 0)
+        values[name] = np.concatenate([np.asarray(s.data) for s in parts])
+    leaves = jax.tree.leaves(eqx.filter(pooled.last, eqx.is_array))
+    values |= {f"pooled{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     losses = [record["loss"] for record in fit.history]
-    np.savez(out, devices=WIDE, loss=losses, validation=fit.history[-1]["validation_loss"], **values)
+    values |= {"devices": WIDE, "refused": refused, "validation": fit.history[-1]["validation_loss"]}
+    np.savez(out, loss=losses, **values)

@@ -85,6 +85,8 @@ FIELDS_DO = (
 IMAGES_ONLY = ("mixer", "resnet", "mixer-field", "multigrid")
 FIELDS = ("mlp-field", "mixer-field")
 FLOW = 1  # of the seed's keys: where a flow's first weights come from
+STATES = {"bits": (0, 1), "spins": (-1, 1)}
+CHUNK = 4096  # rows that are checked at once
 CONDITIONED = ("mlp", "mixer", "mlp-field", "mixer-field")
 
 
@@ -134,7 +136,7 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
     seen = np.asarray(jax.jit(jax.vmap(pipeline.forward))(dataset.train[:1000]))
     center = float(seen.mean())
     config = _with_ladder(_with_noise(config, seen), seen)
-    _check_bits(config, seen)
+    _check_states(config, dataset, pipeline)
     _check_columns(config, dataset, pipeline)
     energy = _model(config, shape, seen, energy_key)
     objective = _objective(config, seen)
@@ -203,13 +205,27 @@ def _with_noise(config: RunConfig, seen: np.ndarray) -> RunConfig:
     return replace(config, {"objective.noise": objectives.noise_kind(seen)})
 
 
-def _check_bits(config: RunConfig, seen: np.ndarray) -> None:
-    """Refuse other data than bits where flips are the moves and the energy is a network's."""
-    if config.energy in MACHINES or not of_bits(config.objective, config.objective_options):
+def _check_states(config: RunConfig, dataset: Dataset, pipeline: Pipeline) -> None:
+    """Refuse other rows than of bits or spins where the energy has these states or the moves are flips.
+
+    All rows are looked at: one of them is enough to teach the energy what no state of it is.
+    """
+    flips = of_bits(config.objective, config.objective_options)
+    states = MACHINES.get(config.energy, "bits" if flips else None)
+    if states is None:
         return
-    other = seen[(seen != 0) & (seen != 1)]
-    wanted = f"one that gives zeros and ones for the objective {config.objective} (binarise)"
-    check(other.size == 0, "train", "--preprocess", wanted, f"entries {other[:1]}" if other.size else "")
+    low, high = STATES[states]
+    forward = jax.jit(jax.vmap(pipeline.forward))
+    whom = f"the energy {config.energy}" if config.energy in MACHINES else f"the objective {config.objective}"
+    wanted = f"one that gives {'zeros and ones' if states == 'bits' else 'spins, −1 and 1,'} for {whom}"
+    for first in range(0, len(dataset.train), CHUNK):
+        rows = np.asarray(forward(dataset.train[first : first + CHUNK]))
+        other = (rows != low) & (rows != high)
+        if other.any():
+            row = first + int(np.argmax(other.reshape(len(rows), -1).any(axis=1)))
+            how = "binarise:T, T a threshold" + (", then spins" if states == "spins" else "")
+            got = f"{rows[other][0]:g} in row {row}"
+            check(False, "train", "--preprocess", f"{wanted} ({how})", got)
 
 
 def _check_columns(config: RunConfig, dataset: Dataset, pipeline: Pipeline) -> None:

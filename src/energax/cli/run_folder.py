@@ -189,7 +189,7 @@ class RunFolder:
         from energax.training.modelfile import load
 
         if not self.model.exists():
-            check(False, owner, "RUN", f"a run with a model (finish it: {self.resume_command})", self.path)
+            check(False, owner, "RUN", f"a run with a model ({self.onward})", self.path)
         return load(self.model)
 
     def load_data(self) -> Dataset:
@@ -211,6 +211,21 @@ class RunFolder:
         check(same, "train", "the data", allowed, f"other rows from {config.data}")
         self._data = dataset
         return dataset
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its fit diverged; going on from where it was would bring it there again, bit for bit."""
+        return self.facts.get("status") == "diverged"
+
+    @property
+    def onward(self) -> str:
+        """How an unfinished run comes to a model."""
+        if self.diverged:
+            return (
+                "the same settings diverge again: train anew with a smaller --learning-rate, or with "
+                "--set fit.on_divergence=rollback"
+            )
+        return f"to continue: {self.resume_command}"
 
     @property
     def resume_command(self) -> str:

@@ -17,18 +17,27 @@ from energax.checks import InputError, check, check_integer
 from energax.cli.images import draw_clouds, draw_strip, draw_trace, save_grid
 from energax.cli.targets import target_folder, write_csv
 from energax.cli.trained import Trained
-from energax.config import replace
+from energax.config import RunConfig, replace
 from energax.files import write_whole
-from energax.options import ChainOptions
+from energax.options import MACHINES, ChainOptions, DynamicsOptions
 from energax.progress import ProgressBar
-from energax.samplers import MALA, Langevin, Observer, Reflected, Run, Sampler, observers
+from energax.samplers import (
+    MALA,
+    AnnealedNoiseLangevin,
+    Langevin,
+    Observer,
+    Reflected,
+    Run,
+    Sampler,
+    observers,
+)
 from energax.samplers import run as run_chains
 from energax.samplers.diagnostics import acceptance
 from energax.tasks import Way, way
 from energax.tasks.way import CORRECTED
 from energax.training.modelfile import load
 
-__all__ = ["Drawn", "draw", "sample", "sampling"]
+__all__ = ["Drawn", "draw", "holding", "sample", "sampling"]
 
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
 TOO_LARGE = 0.5  # acceptance of corrected Langevin steps: 0.574 is best, and what is above it errs little
@@ -199,7 +208,7 @@ def draw(trained: Trained, n: int, seed: int) -> Drawn:
     z = np.asarray(ran.x)
     kept = trained.stayed(z)
     lost = n - int(kept.sum())
-    hint = "a sampler.noise_max well below objective.sigma_max, or a longer training, holds them"
+    hint = holding(trained.config, the_way.sampler)
     check(
         lost < n,
         trained.command,
@@ -217,6 +226,17 @@ def draw(trained: Trained, n: int, seed: int) -> Drawn:
     if has_energy:
         table["mean_energy"] = ran.observed["energy"][:, kept].mean(axis=1)
     return Drawn(trained.to_data(z[kept]), table, the_way, start)
+
+
+def holding(config: RunConfig, sampler: Sampler) -> str:
+    """Return what may hold chains that leave, by names that this run has."""
+    if config.objective == "multiscale":
+        return "a sampler.noise_max well below objective.sigma_max, or a longer training, holds them"
+    if isinstance(config.objective_options, DynamicsOptions) and config.energy not in MACHINES:
+        return "a smaller objective.step_size in training, or a longer one, holds them"
+    if isinstance(sampler, Langevin | AnnealedNoiseLangevin):
+        return "a smaller --epsilon, or a longer training, holds them"
+    return "a longer training holds them"
 
 
 def _note_steps(trained: Trained, sampler: Sampler, z: np.ndarray) -> None:

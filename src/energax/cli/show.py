@@ -29,7 +29,7 @@ def info(path: Path) -> int:
     if status in ("running", "created"):
         status = "running, or killed"
     if status != "finished":
-        status += f" (to continue: {run.resume_command})"
+        status += f" ({run.onward})"
     losses = [
         f"{name.replace('_', ' ')} {next(r[name] for r in reversed(records) if name in r):.4g}"
         for name in ("loss", "validation_loss")

@@ -107,6 +107,8 @@ def resume_run(
     if facts.get("status") == "finished" and run.model.exists():
         print(f"\n{path} is finished: {config.fit.steps:,} steps are done")
         return 0
+    nothing = run.diverged and not run.model.exists()
+    check(not nothing, "train", "--resume", f"a run that has learned something ({run.onward})", str(path))
     _check_tensorboard(tensorboard)
     prepare(device)
     dataset = run.load_data()

@@ -65,6 +65,13 @@ def _automatic(dataset: Dataset, states: str | None, walls: tuple[float, float] 
     two = np.isin(dataset.train, (low, high)).all()
     if two and low == (-1 if states == "spins" else 0) and high == 1:
         return []
+    if dataset.kind != "image":  # black and white is what pictures lose little by; of numbers nobody can say
+        said = (
+            "'binarise:T', T the value above which an entry is 1, where real numbers are to be made states "
+            "(--energy gaussian-rbm takes them as they are)"
+        )
+        check(two, OWNER, "names", said, f"'auto' for entries between {low:g} and {high:g}")
+        return ["range", "binarise", *(["spins"] if states == "spins" else [])]
     return [*(["unit"] if beyond else []), "binarise", *(["spins"] if states == "spins" else [])]
 
 
@@ -118,7 +125,8 @@ def preprocessing(
         probability), ``spins`` (bits to −1 and 1), ``flip``, ``image`` (a flat image in
         its `image_shape`), ``flatten``. Each is fitted to the rows that reach it.
     states
-        "bits" or "spins", if the model counts states: then ``"auto"`` binarises what is not yet so.
+        "bits" or "spins", if the model counts states: then ``"auto"`` binarises images that are not yet so,
+        takes the two values of other data for these states, and refuses data of more values.
     walls
         Ends of every coordinate's interval, if the model lives between them, the upper one perhaps infinite:
         then ``"auto"`` keeps a table's zero, or brings columns that lie beyond between 0 and 1.

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from energax.checks import check
 from energax.objectives.base import Batch, Objective
 from energax.objectives.likelihood import energies_of
+from energax.objectives.requirements import require_states
 from energax.objectives.targets import Density
 from energax.typing import Key, Metrics, Model, Scalar
 
@@ -47,7 +48,7 @@ class ExactMaximumLikelihood(Objective):
         return Density()
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Keep nothing; refuse a model whose log Z is unknown, or too large to enumerate."""
+        """Keep nothing; refuse a log Z that is unknown or beyond enumeration, and rows that are no states."""
         known = self.log_normalizer is not None or hasattr(model, "log_normalizer")
         wanted = (
             "one that knows its log Z (a Gaussian, a mixture, a small Boltzmann machine), or one whose "
@@ -56,6 +57,7 @@ class ExactMaximumLikelihood(Objective):
         check(known, "ExactMaximumLikelihood", "model", wanted, type(model).__name__)
         alone = data.condition is None
         check(alone, "ExactMaximumLikelihood", "condition", "None: log Z would change with it", "conditions")
+        require_states("ExactMaximumLikelihood", model, data.x)
         jax.eval_shape(lambda: self._log_normalizer(model))  # a model too large says so now
         return None, None
 

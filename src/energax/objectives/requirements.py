@@ -31,7 +31,8 @@ __all__ = [
 ]
 
 WALLED = "NonNegativeScoreMatching or BoxScoreMatching"
-CHECKED = 1000  # rows whose entries are compared with the states a machine takes, or looked beyond
+CHECKED = 1000  # rows that are looked beyond
+CHUNK = 4096  # rows that are compared at once with the states a machine takes
 
 
 def require_continuous(owner: str, x: Events, instead: str) -> None:
@@ -60,18 +61,27 @@ def require_within(owner: str, x: Events, low: float, high: float, instead: str)
 
 def require_states(owner: str, model: Model, x: Events) -> None:
     """Refuse data that a machine of bits or spins cannot take (`model.start` moves them)."""
-    if _concrete(x) is None or not isinstance(x, jax.Array | np.ndarray) or not hasattr(model, "start"):
+    if isinstance(x, Tracer) or not isinstance(x, jax.Array | np.ndarray) or not hasattr(model, "start"):
         return
-    rows = jnp.asarray(x[:CHECKED])
-    nearest = jax.vmap(lambda row: model.start(row, jax.random.key(0)))(rows)
-    visible = nearest[0] if isinstance(nearest, tuple) else nearest
-    if isinstance(visible, Tracer):  # concrete data, but computed with under a trace
-        return
-    off = np.asarray(rows != visible)
-    name = type(model).__name__
-    other = "; for real numbers take a GaussianBernoulliRBM" if off.any() else ""
-    allowed = f"states that a {name} can take, {_few(np.unique(visible)[:2])}{other}"
-    check(not off.any(), owner, "x", allowed, _few(np.asarray(rows)[off][:1]))
+    for first in range(0, len(x), CHUNK):
+        rows = x[first : first + CHUNK]
+        nearest = _visible(model, rows)
+        if isinstance(nearest, Tracer):  # concrete data, but computed with under a trace
+            return
+        off = np.asarray(rows != nearest)
+        if off.any():
+            beyond = np.stack([np.full(rows.shape[1:], v, np.float32) for v in (-2, 2)])
+            states = " and ".join(f"{v:g}" for v in np.unique(_visible(model, beyond)))
+            name = type(model).__name__
+            allowed = f"states of the {name}, {states}; for real numbers take a GaussianBernoulliRBM"
+            row = first + int(np.argmax(off.reshape(len(rows), -1).any(axis=1)))
+            check(False, owner, "x", allowed, f"{_few(np.asarray(rows)[off][:1])} in row {row}")
+
+
+def _visible(model: Model, rows: Any) -> Any:
+    """Return the states of the visible units that are nearest to rows."""
+    nearest = jax.vmap(lambda row: model.start(row, jax.random.key(0)))(jnp.asarray(rows))
+    return nearest[0] if isinstance(nearest, tuple) else nearest
 
 
 def require_no_edge(

@@ -183,7 +183,7 @@ STUDIES: dict[str, Study] = {
             name="rbm-digits",
             title="Boltzmann machines of digits and MNIST: exact likelihood by method, and scikit-learn's",
             source="Lecture, RBM; Hinton (2002); Tieleman (2008)",
-            cost="cpu: 36 trainings of the 8 × 8 digits, eleven of MNIST, four minutes; paper: longer ones",
+            cost="cpu: 36 trainings of the 8 × 8 digits, 13 of MNIST, ten minutes; paper: longer ones",
             module="rbm_digits",
         ),
         Study(
@@ -218,7 +218,7 @@ STUDIES: dict[str, Study] = {
             name="dbm-mnist",
             title="A deep Boltzmann machine of MNIST: exact when small, what pretraining is worth, samples",
             source="Salakhutdinov & Hinton (2009)",
-            cost="cpu: 16 small trainings, four of 784-200-100, four minutes; paper: 784-500-1000",
+            cost="cpu: 16 small trainings, four of 784-200-100, eight minutes; paper: 784-500-1000",
             module="dbm_mnist",
         ),
         Study(

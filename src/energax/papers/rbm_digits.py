@@ -22,8 +22,10 @@ rate of the grid, constant, on all rows at once: below 2/λ the likelihood rises
 How long pairs of coupled chains take to meet at the machine that the exact gradient found says why
 unbiased CD is dear on digits.
 
-Sheets are p(x = 1 | h) after a long run of Gibbs sweeps from noise. A machine of more hidden units is shown
-only: its log Z is beyond enumeration.
+A machine of more hidden units has a log Z beyond enumeration. Annealed importance sampling puts it between
+two ends (`evaluation.log_normalizer`), and with it the likelihood of ours and of scikit-learn's.
+
+Sheets are p(x = 1 | h) after a long run of Gibbs sweeps from noise.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ import numpy as np
 from energax import data, objectives
 from energax.data import Dataset
 from energax.energies import BernoulliRBM
+from energax.evaluation import log_normalizer
 from energax.objectives import (
     ContrastiveDivergence,
     ExactMaximumLikelihood,
@@ -47,6 +50,7 @@ from energax.objectives import (
     PersistentContrastiveDivergence,
     UnbiasedContrastiveDivergence,
 )
+from energax.papers.bracketed import Bracketed
 from energax.papers.descent import at_best_rate, curvature, descend, log_likelihood
 from energax.papers.judge import difference, summary
 from energax.papers.outcome import Outcome
@@ -112,23 +116,37 @@ class Work:
 
 @dataclass(frozen=True)
 class Size:
-    """What a scale means: trainings that are measured, and (hidden units, updates) of one shown only."""
+    """What a scale means.
+
+    Parameters
+    ----------
+    works
+        Trainings of which the likelihood is exact.
+    large
+        Hidden units and updates of a machine whose log Z is estimated, on the last work's data.
+    temperatures
+        Of that estimate.
+    most
+        Steps after which a pair of chains is given up.
+    """
 
     works: tuple[Work, ...]
-    large: tuple[int, int] | None
-    most: int  # steps after which a pair of chains is given up
+    large: tuple[int, int]
+    temperatures: int
+    most: int
 
 
 FEW = ("CD-10", CONSTANT, SKLEARN, EXACT, EXACT_ADAM)
 ADAMS = (0.003, 0.03)
 SIZES = {
-    "smoke": Size((Work("digits", 1_500, 6, 0.5, 50, 200, (1.0,), (0.03,), 2, 50, FEW),), None, 50),
+    "smoke": Size((Work("digits", 1_500, 6, 0.5, 50, 200, (1.0,), (0.03,), 2, 50, FEW),), (24, 200), 100, 50),
     "cpu": Size(
         (
             Work("digits", 1_500, 12, 0.1, 20, 5_000, (0.1, 0.4, 1.0), ADAMS, 3, 5_000, ALL),
             Work("mnist", 20_000, 12, 0.1, 100, 2_000, (0.05, 0.2), ADAMS, 1, 2_000, CHAINS),
         ),
         (256, 6_000),
+        20_000,
         1_000,
     ),
     "paper": Size(
@@ -137,6 +155,7 @@ SIZES = {
             Work("mnist", 60_000, 20, 0.05, 100, 60_000, (0.02, 0.1), ADAMS, 3, 20_000, CHAINS),
         ),
         (500, 120_000),
+        100_000,
         10_000,
     ),
 }
@@ -148,6 +167,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     results: dict[str, dict[str, Any]] = {}
     sheets: dict[str, np.ndarray] = {}
     after: dict[str, Any] = {}
+    larger: dict[str, Bracketed] = {}
     for work in size.works:
         bench = Bench(work)
         results[work.dataset] = bench.run(progress)
@@ -159,20 +179,33 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             after[work.dataset] = found = bench.continued()
             found["meetings"] = _meeting(bench.models[EXACT_ADAM], bench.train, size.most)
             progress(f"{work.dataset}: {_went_on(found)}")
-        if work is size.works[-1] and size.large is not None:
-            hidden, steps = size.large
-            label = f"{work.dataset}, {hidden} hidden, PCD-1"
-            objective = PersistentContrastiveDivergence(BlockGibbs(), 1, chains=work.batch)
-            sheets[label] = bench.sheet(bench.fitted(objective, work.adam[0], 0, hidden, steps))
-            progress(f"{label}: drawn")
+    hidden, steps = size.large
+    named = f"{work.dataset}, {hidden} hidden"
+    objective = PersistentContrastiveDivergence(BlockGibbs(), 1, chains=work.batch)
+    machines = {
+        ADAM: bench.fitted(objective, work.adam[0], 0, hidden, steps),
+        SKLEARN: bench.scikits(work.rate, 0, hidden, steps),
+    }
+    for case, model in machines.items():
+        larger[case] = bench.between(model, size.temperatures)
+        sheets[f"{named}, {case}"] = bench.sheet(model)
+        progress(f"{named}, {case}: {larger[case]} nats held out; log Z {larger[case].status}")
     rows = []
     for work in size.works:
         for case, found in results[work.dataset].items():
             below = _below(results[work.dataset], case)
             rows.append((work.dataset, case, found["rate"], _pm(found["test"]), _pm(found["train"]), below))
+    for case, rate in ((ADAM, work.adam[0]), (SKLEARN, work.rate)):
+        rows.append((named, case, rate, str(larger[case]), "–", "–"))
     columns = ("data", "case", "rate", "log p, held out", "log p, training", f"below {EXACT_ADAM}, held out")
-    facts = {"results": results, "after": after, "works": {w.dataset: vars(w) for w in size.works}}
-    return Outcome(columns, rows, _verdict(size, results, after), _draw(results, sheets), facts)
+    facts = {
+        "results": results,
+        "after": after,
+        "larger": {case: found._asdict() for case, found in larger.items()},
+        "works": {w.dataset: vars(w) for w in size.works},
+    }
+    verdict = _verdict(size, results, after) + "\n" + _likelier(named, larger)
+    return Outcome(columns, rows, verdict, _draw(results, sheets), facts)
 
 
 @dataclass(frozen=True)
@@ -216,7 +249,10 @@ class Bench:
         for name, objective in chains.items():
             cases[name] = work.rates, functools.partial(self.descended, objective)
         cases[CONSTANT] = (work.rate,), functools.partial(self.descended, persistent, falling=False)
-        cases[SKLEARN] = (work.rate,), self.scikit
+        cases[SKLEARN] = (
+            (work.rate,),
+            lambda rate, seed: self.once(self.scikits(rate, seed, work.hidden, work.steps)),
+        )
         cases[ADAM] = work.adam, lambda rate, seed: self.once(self.fitted(persistent, rate, seed))
         cases[EXACT] = work.rates, functools.partial(self.descended, exact)
         cases[EXACT_ADAM] = work.adam, lambda rate, seed: self.once(self.fitted(exact, rate, seed))
@@ -263,16 +299,16 @@ class Bench:
             ends[f"{rate:g}"] = self.judged(model)[1]
         return {"curvature": sharp, "from": self.judged(start)[1], "to": ends}
 
-    def scikit(self, rate: float, seed: int) -> Training:
+    def scikits(self, rate: float, seed: int, hidden: int, steps: int) -> BernoulliRBM:
         """Train scikit-learn's machine on the same work, and take its weights."""
         from sklearn.neural_network import BernoulliRBM as Theirs
 
         w = self.work
-        epochs = max(round(w.steps * w.batch / len(self.train)), 1)
-        theirs = Theirs(w.hidden, learning_rate=rate, batch_size=w.batch, n_iter=epochs, random_state=seed)
+        epochs = max(round(steps * w.batch / len(self.train)), 1)
+        theirs = Theirs(hidden, learning_rate=rate, batch_size=w.batch, n_iter=epochs, random_state=seed)
         theirs.fit(self.train)
         biases = theirs.intercept_visible_, theirs.intercept_hidden_
-        return self.once(BernoulliRBM.from_parameters(theirs.components_.T, *biases))
+        return BernoulliRBM.from_parameters(theirs.components_.T, *biases)
 
     def fitted(
         self,
@@ -299,6 +335,11 @@ class Bench:
         """Return mean log p of held-out and of as many training rows (all of them, if few)."""
         rows = jnp.asarray(self.test), jnp.asarray(self.train[: max(1_500, len(self.test))])
         return [float(v) for v in log_likelihood(model, *rows)]
+
+    def between(self, model: BernoulliRBM, temperatures: int) -> Bracketed:
+        """Return mean log p of held-out rows, log Z between two ends."""
+        found = log_normalizer(model, data=self.train, temperatures=temperatures, key=jax.random.key(0))
+        return Bracketed.of(-float(jnp.mean(jax.vmap(model)(jnp.asarray(self.test)))), found)
 
     def sheet(self, model: BernoulliRBM) -> np.ndarray:
         """Return p(x = 1 | h) of chains from noise, as images."""
@@ -396,6 +437,19 @@ def _verdict(size: Size, results: Mapping[str, Any], after: Mapping[str, Any]) -
                 f"{work.dataset}, pairs of coupled chains at the exact gradient's machine: {_met(met)}."
             )
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _likelier(named: str, larger: Mapping[str, Bracketed]) -> str:
+    """Say between which ends two machines are, and whether the ends tell them apart."""
+    ends = "; ".join(f"{case} {found}, log Z {found.status}" for case, found in larger.items())
+    ours, theirs = larger[ADAM], larger[SKLEARN]
+    if theirs.most < ours.least and ours.width >= 0:
+        said = f"by these ends ours is likelier by {ours.least - theirs.most:.2f} nats at least"
+    elif ours.most < theirs.least and theirs.width >= 0:
+        said = f"by these ends scikit-learn's is likelier by {theirs.least - ours.most:.2f} nats at least"
+    else:
+        said = "these ends do not tell them apart"
+    return f"- {named}, one training of each, held-out nats: {ends}: {said}."
 
 
 def _by_rate(found: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """How to draw: dynamics on one chain, schedules as data, and the one loop that runs them."""
 
-from energax.samplers import diagnostics, observers, schedules
+from energax.samplers import diagnostics, observers, pools, schedules
 from energax.samplers.adaptation import Adapted, adapt
 from energax.samplers.base import Observer, Run, Sampler, run, walk
 from energax.samplers.coupling import CoupledGibbs, maximal_bits, shared_bits
@@ -57,6 +57,7 @@ __all__ = [
     "maximal_bits",
     "multigrid_sample",
     "observers",
+    "pools",
     "probability_flow_log_prob",
     "probability_flow_sample",
     "run",

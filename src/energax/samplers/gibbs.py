@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from energax.checks import check, check_integer
+from energax.energies import GaussianBernoulliRBM, Ising, IsingGraph
 from energax.samplers.base import Sampler
 from energax.typing import Array, Event, Key, Metrics, Model
 
@@ -47,7 +48,10 @@ class BitGibbs(Sampler):
         return self.steps
 
     def init(self, model: Model, x: Array, key: Key) -> Array:
-        """Return the bits nearest to x."""
+        """Return the bits nearest to x; refuse a machine of other states."""
+        bits = not isinstance(model, Ising | IsingGraph | GaussianBernoulliRBM)
+        wanted = "an energy over bits (BlockGibbs draws the spins or the reals of a machine that has them)"
+        check(bits, "BitGibbs", "model", wanted, type(model).__name__)
         return jnp.where(x > 0.5, 1.0, 0.0)
 
     def step(self, model: Model, state: Array, key: Key, i: jax.Array) -> tuple[Array, Metrics]:

@@ -36,7 +36,7 @@ from energax.progress import ProgressBar
 from energax.training.checkpoint import Checkpoints
 from energax.training.health import Diagnosis, Monitor
 from energax.training.log import MetricsLog
-from energax.training.mesh import core_mesh, data_mesh, place
+from energax.training.mesh import core_mesh, data_mesh, place, require_whole_chains
 from energax.training.order import rows_of_steps
 from energax.training.rollback import STRIDE, Copy, DivergenceError, changed, copied
 from energax.training.state import FitState, averaged, start
@@ -246,6 +246,7 @@ class _Loop:
         state: FitState,
     ) -> None:
         """Put everything on the devices of a mesh."""
+        require_whole_chains(state, mesh)
         self.mesh = mesh
         self.data = place(data, mesh)
         self.preprocessing = None if preprocessing is None else place(preprocessing, mesh)

@@ -18,11 +18,12 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from energax.checks import check
 from energax.devices import share
 from energax.objectives import Chains
 from energax.typing import PyTree
 
-__all__ = ["constrain", "core_mesh", "data_mesh", "place"]
+__all__ = ["constrain", "core_mesh", "data_mesh", "place", "require_whole_chains"]
 
 AXIS = "data"
 MOST = 8  # cores
@@ -47,11 +48,23 @@ def core_mesh(state: PyTree, batch_size: int) -> Mesh:
     such a step's work. It does thread products of matrices, and there renewing the parameters on every core
     costs more than splitting the batch brings. The data are copied to every core.
     """
-    pools = [leaf for leaf in jax.tree.leaves(state, is_leaf=_is_chains) if _is_chains(leaf)]
-    lengths = [leaf.shape[0] for leaf in jax.tree.leaves(pools)]
     if jax.process_count() > 1:
         return data_mesh()
-    return data_mesh(jax.devices()[: share(math.gcd(batch_size, *lengths), min(jax.device_count(), MOST))])
+    together = math.gcd(batch_size, *_lengths(state))
+    return data_mesh(jax.devices()[: share(together, min(jax.device_count(), MOST))])
+
+
+def require_whole_chains(state: PyTree, mesh: Mesh) -> None:
+    """Refuse `Chains` that cannot be split evenly over a mesh."""
+    odd = [n for n in _lengths(state) if n % mesh.size]
+    allowed = f"a multiple of the {mesh.size} devices, as must be the size of a buffer that keeps them"
+    check(not odd, "fit", "the number of the objective's chains", allowed, odd[0] if odd else "")
+
+
+def _lengths(state: PyTree) -> list[int]:
+    """Return the leading axes of everything inside `Chains`."""
+    pools = [leaf for leaf in jax.tree.leaves(state, is_leaf=_is_chains) if _is_chains(leaf)]
+    return [leaf.shape[0] for leaf in jax.tree.leaves(pools)]
 
 
 def _is_chains(node: Any) -> bool:
