@@ -17,7 +17,6 @@ from energax.cli import stacks
 from energax.config import RunConfig, replace
 from energax.data import Dataset, Pipeline, Reshape, preprocessing
 from energax.derivatives import Score
-from energax.objectives.noise import require_spread
 from energax.options import MACHINES, DynamicsOptions, FlowContrastOptions, of_bits, walls_of
 from energax.samplers.pools import Normal, Replay
 from energax.tasks import way
@@ -135,7 +134,6 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
     center = float(seen.mean())
     config = _with_ladder(_with_noise(config, seen), seen)
     _check_bits(config, seen)
-    _check_columns(config, dataset, pipeline)
     energy = _model(config, shape, seen, energy_key)
     objective = _objective(config, seen)
 
@@ -200,7 +198,10 @@ def _with_noise(config: RunConfig, seen: np.ndarray) -> RunConfig:
     """Return the configuration with the kind of noise that was left to the data filled in."""
     if getattr(config.objective_options, "noise", None) != "auto":
         return config
-    return replace(config, {"objective.noise": objectives.noise_kind(seen)})
+    kind = objectives.noise_kind(seen)
+    if kind == "bernoulli" and isinstance(config.objective_options, FlowContrastOptions):
+        return config  # bits, which the objective refuses in its own words
+    return replace(config, {"objective.noise": kind})
 
 
 def _check_bits(config: RunConfig, seen: np.ndarray) -> None:
@@ -210,13 +211,6 @@ def _check_bits(config: RunConfig, seen: np.ndarray) -> None:
     other = seen[(seen != 0) & (seen != 1)]
     wanted = f"one that gives zeros and ones for the objective {config.objective} (binarise)"
     check(other.size == 0, "train", "--preprocess", wanted, f"entries {other[:1]}" if other.size else "")
-
-
-def _check_columns(config: RunConfig, dataset: Dataset, pipeline: Pipeline) -> None:
-    """Refuse constant columns before a folder is made, where noise is to be fitted to the data."""
-    if getattr(config.objective_options, "noise", None) in ("gaussian", "diagonal"):
-        rows = np.asarray(jax.jit(jax.vmap(pipeline.forward))(dataset.train))
-        require_spread("train", rows)
 
 
 def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Array) -> Any:

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from energax.checks import check_choice, check_number
 from energax.derivatives import energy_and_score, evaluate, probe, tree_dot
 from energax.objectives.base import Batch, Objective
-from energax.objectives.requirements import require_continuous
+from energax.objectives.requirements import require_continuous, require_energy, require_spread
 from energax.objectives.targets import Biased
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
@@ -70,8 +70,11 @@ class MinimumVelocityLearning(Objective):
         return Biased("the step of Langevin dynamics is not infinitely short", order=1.0)
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Keep nothing; refuse data of two values."""
-        require_continuous(type(self).__name__, data.x, "MinimumProbabilityFlow")
+        """Keep nothing; refuse data without a density."""
+        owner = type(self).__name__
+        require_energy(owner, model)
+        require_continuous(owner, data.x, "MinimumProbabilityFlow")
+        require_spread(owner, data.x)
         return None, None
 
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:

@@ -19,20 +19,63 @@ from energax.derivatives import Score, hessian_vector_product, probe
 from energax.tracing import first_kink
 from energax.typing import Condition, Events, Model
 
-__all__ = ["require_binary", "require_continuous", "require_smooth", "require_states", "require_within"]
+__all__ = [
+    "require_binary",
+    "require_continuous",
+    "require_energy",
+    "require_smooth",
+    "require_spread",
+    "require_states",
+    "require_within",
+    "two_valued",
+]
 
 TRIED = 16  # rows at which curvature is looked for
 CHECKED = 1000  # rows whose entries are compared with the states a machine takes
+TELLING = 3  # rows from which on a column of two values tells bits: two rows have no more, whatever the law
 
 
 def require_continuous(owner: str, x: Events, instead: str) -> None:
-    """Refuse data of two values: it has no density, so integration by parts says nothing of it."""
+    """Refuse bits, standardised or not: they have no density, so integration by parts says nothing of them.
+
+    One column of more than two values lets a table pass: which of the others to leave out is the user's.
+    """
+    values = _concrete(x)
+    if values is not None and two_valued(x):
+        varied = values.min(0) < values.max(0)
+        got = f"no column of more than two values, {_few(np.unique(values[:, int(varied.argmax())]))}"
+        check(False, owner, "x", f"continuous; for binary data take {instead}", got)
+
+
+def two_valued(x: Events) -> bool:
+    """Whether no column has more than two values; of fewer than three rows, whether all entries have none."""
+    values = _concrete(x)
+    if values is None:
+        return False
+    if len(values) < TELLING:
+        return len(np.unique(values)) <= 2
+    # Most data have a third value among the first rows.
+    return all(
+        bool(((rows == rows.min(0)) | (rows == rows.max(0))).all()) for rows in (values[:CHECKED], values)
+    )
+
+
+def require_spread(owner: str, x: Events) -> None:
+    """Refuse constant columns: on the plane they lie in nothing keeps an energy from falling without end."""
     values = _concrete(x)
     if values is not None:
-        known = np.unique(values[: 10_000 // max(values.shape[1], 1) + 100])
-        if len(known) <= 2:
-            known = np.unique(values)
-        check(len(known) > 2, owner, "x", f"continuous; for binary data take {instead}", _few(known))
+        flat = np.flatnonzero(values.min(0) == values.max(0))
+        some = ", ".join(map(str, flat[:5])) + (", …" if len(flat) > 5 else "")
+        ways = "leave them out, add noise to them or take DenoisingScoreMatching"
+        allowed = f"free of constant columns, which have no density: {ways}"
+        got = f"{flat.size} of {values.shape[1]} columns constant ({some})"
+        check(flat.size == 0, owner, "x", allowed, got)
+
+
+def require_energy(owner: str, model: Model) -> None:
+    """Refuse a vector field, where energies of two points are compared."""
+    a_field = isinstance(model, Score)
+    check(not a_field, owner, "model", "an energy: a vector field has no likelihood", "a Score")
 
 
 def require_binary(owner: str, x: Events, instead: str) -> None:
