@@ -138,7 +138,7 @@ def _are_bits(x: np.ndarray) -> bool:
     return bool(np.all((x == 0) | (x == 1)))
 
 
-def require_kindred(owner: str, noise: Any, x: Array) -> None:
+def require_kindred(owner: str, noise: Any, x: Array | np.ndarray) -> None:
     """Refuse bits with noise of reals and reals with noise of bits: odds take densities, or probabilities.
 
     Of noise with a density, constant columns are refused too.
