@@ -17,6 +17,8 @@ from energax.typing import Array, Key, Model, PyTree
 
 __all__ = ["FitState", "averaged", "seen", "start"]
 
+SEEN = 1000  # of a key whose first few parts an objective's start takes: the rows' noise is another
+
 
 class FitState(eqx.Module):
     """The state of a fit; arrays only.
@@ -64,7 +66,7 @@ def seen(data: Batch, preprocessing: Transform | None, key: Key) -> Batch:
     """
     if preprocessing is None:
         return data
-    keys = jax.random.split(key, len(data))
+    keys = jax.random.split(jax.random.fold_in(key, SEEN), len(data))
     return Batch(jax.vmap(preprocessing.training)(data.x, keys), data.condition)
 
 
