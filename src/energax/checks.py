@@ -23,9 +23,12 @@ __all__ = [
     "check_integer",
     "check_number",
     "first_few",
+    "two_valued",
 ]
 
 FEW = 5  # places that a sentence names
+GLANCE = 1000  # rows that are looked at before all are
+TELLING = 3  # rows from which on a column of two values tells bits: two rows have no more, whatever the law
 
 
 class InputError(ValueError):
@@ -199,14 +202,27 @@ def check_finite_rows(owner: str, argument: str, rows: Any, allowed: str = "fini
 
 
 def check_continuous(owner: str, argument: str, rows: Any, instead: str) -> None:
-    """Refuse rows, shape (n, d), of two values: they have no density, so nothing is integrated by parts."""
+    """Refuse rows, shape (n, d), of bits, standardised or not: they have no density, and no score.
+
+    One column of more than two values lets a table pass: which of the others to leave out is the user's.
+    """
     import numpy as np
 
-    known = np.unique(rows[: 10_000 // max(rows.shape[1], 1) + 100])
-    if len(known) <= 2:
-        known = np.unique(rows)
-    got = "entries " + ", ".join(f"{v:g}" for v in known[:3])
-    check(len(known) > 2, owner, argument, f"continuous; for binary data take {instead}", got)
+    if two_valued(rows):
+        varied = int((rows.min(0) < rows.max(0)).argmax())
+        some = ", ".join(f"{v:g}" for v in np.unique(rows[:, varied])[:3])
+        got = f"no column of more than two values, entries {some}"
+        check(False, owner, argument, f"continuous; for binary data take {instead}", got)
+
+
+def two_valued(rows: Any) -> bool:
+    """Whether no column has more than two values; of fewer than three rows, whether all entries have none."""
+    import numpy as np
+
+    if len(rows) < TELLING:
+        return len(np.unique(rows)) <= 2
+    # Most data have a third value among the first rows.
+    return all(bool(((r == r.min(0)) | (r == r.max(0))).all()) for r in (rows[:GLANCE], rows))
 
 
 def first_few(places: Any) -> str:

@@ -343,12 +343,34 @@ def test_one_row_that_is_no_state_leaves_no_folder(energax, here):
     assert not (here / "run").exists()
 
 
-def test_constant_columns_are_refused(energax, here):
+@pytest.mark.parametrize(
+    ("objective", "words", "instead"),
+    [
+        ("score-matching", "", "RatioMatching"),  # standardised, as tables are
+        ("nce", "", "noise='bernoulli' on zeros and ones"),
+        (
+            "adversarial-contrastive",
+            "--preprocess flatten",
+            "NoiseContrastiveEstimation(noise='bernoulli')",
+        ),
+    ],
+)
+def test_a_table_of_bits_has_no_density(objective, words, instead, energax, here):
+    np.savetxt(here / "bits.csv", rows("ratio"), delimiter=",", header="a,b,c", comments="")
+    given = ["train", "bits.csv", "--objective", objective, "--out", "run", *words.split()]
+    status, _, err = energax(*given, *QUICK, *FLOW.get(objective, ()))
+    assert status == 2
+    assert f"x must be continuous; for binary data take {instead}; got no column of more than two" in err
+    assert not (here / "run").exists()
+
+
+@pytest.mark.parametrize("objective", ["nce", "shifted-nce"])
+def test_constant_columns_are_refused(objective, energax, here):
     x = rows("nce")
     x[:, 1] = 2.0
     np.save(here / "rows.npy", x)
     status, _, err = energax(
-        "train", "rows.npy", "--objective", "nce", "--preprocess", "flatten", "--out", "run", *QUICK
+        "train", "rows.npy", "--objective", objective, "--preprocess", "flatten", "--out", "run", *QUICK
     )
     assert status == 2
     assert "free of constant columns" in err

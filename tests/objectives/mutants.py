@@ -15,6 +15,7 @@ from energax.objectives import (
     ContrastiveDivergence,
     DenoisingScoreMatching,
     Density,
+    FlowContrastiveEstimation,
     KernelSteinDiscrepancy,
     LearnedSteinDiscrepancy,
     MinimumProbabilityFlow,
@@ -285,6 +286,20 @@ class _DrawnMixed(eqx.Module):
 
     def sample(self, key, n):
         return self.mixed.sample(key, n)
+
+
+class FrozenFlow(FlowContrastiveEstimation):
+    """The opponent never moves."""
+
+    def refresh(self, model, nuisance, state, batches, key):
+        return state, {}
+
+
+class AscendingFlow(FlowContrastiveEstimation):
+    """The opponent makes telling easier."""
+
+    def _moved(self, player, gradient):
+        return super()._moved(player, jax.tree.map(jnp.negative, gradient))
 
 
 class WithItsDiagonal(KernelSteinDiscrepancy):

@@ -44,6 +44,11 @@ def test_the_checker_rejects_a_mixture_whose_density_is_forgotten(key):
         check_objective(mutants.UnmixedDensity(small_flow(key), warmup=0), key=key, data=skewed_mixture())
 
 
+def test_it_leads_there_with_a_flow_that_is_far_off(key):
+    objective = FlowContrastiveEstimation(affine(0.3, 1.5, d=2), warmup=0, flow_steps=1, threshold=0.55)
+    check_objective(objective, key=key, data=skewed_mixture())
+
+
 def test_a_coupling_flow_is_normalised_and_draws_what_it_says(key):
     flow = Flow.coupling(2, key=key, layers=3, width=16)
     flow = jax.tree.map(lambda a: a + 0.1 if eqx.is_inexact_array(a) else a, flow)
@@ -93,6 +98,35 @@ def test_at_the_best_energy_the_value_is_the_jensen_shannon_divergence(key):
     for other in (LogNormalizer(c.value + 0.5), LogNormalizer(c.value - 0.5)):
         worse = -objective.loss(data, other, state, Batch(x.reshape(-1, 1)), key)[0]
         assert worse < values.mean() - 0.02
+
+
+def gaps(objective_class, key, moves=60):
+    """Return the value of the game above −log 4, the energy the truth, before and after moves of the flow."""
+    data = ex.energies.GaussianMixture([1.0], [[1.2]], [[[2.25]]])
+    objective = objective_class(affine(-0.5, 0.7), 0.05, threshold=0.53, flow_steps=3, warmup=0)
+    c, x = LogNormalizer(data.log_normalizer()), data.sample(key, moves * 512).reshape(moves, 512, 1)
+    _, state = objective.init(data, Batch(x[0]), key, 512)
+
+    def move(state, inputs):
+        rows, k = inputs
+        return objective.refresh(data, c, state, Batch(rows[None]), k)[0], None
+
+    last = jax.lax.scan(move, state, (x, jax.random.split(key, moves)))[0]
+    p = jax.vmap(data.log_prob)(GRID)
+    q = (jax.vmap(objective.learned_flow(s).log_prob)(GRID) for s in (state, last))
+    return [value_of(p, each) + np.log(4.0) for each in q]
+
+
+def test_moves_of_the_flow_descend_the_divergence(key):
+    before, after = gaps(FlowContrastiveEstimation, key)
+    assert before > 0.3
+    assert after < 0.1 * before
+
+
+@pytest.mark.parametrize("mutant", [mutants.FrozenFlow, mutants.AscendingFlow])
+def test_a_flow_that_stands_or_climbs_is_caught(mutant, key):
+    before, after = gaps(mutant, key)
+    assert not after < 0.1 * before
 
 
 def played(data, flow, key, steps):

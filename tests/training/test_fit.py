@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 
 import energax as ex
-from energax.objectives import DenoisingScoreMatching, MultiscaleDenoisingScoreMatching, Objective
+from energax.objectives import (
+    Batch,
+    DenoisingScoreMatching,
+    MultiscaleDenoisingScoreMatching,
+    Objective,
+    ScoreMatching,
+)
 from energax.training.checkpoint import Checkpoints
 from energax.training.fit import fit as fit_function
 from energax.training.log import read_metrics
 from energax.training.order import rows_of_steps
+from energax.training.state import seen
 
 loop_module = importlib.import_module("energax.training.fit")  # `training.fit` is the function
 
@@ -193,6 +200,21 @@ def test_preprocessing_is_applied_to_each_batch(x):
     one, two = fit(wide, preprocessing=pipeline), fit(before)
     for u, v in zip(jax.tree.leaves(one.state.model), jax.tree.leaves(two.state.model), strict=True):
         np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-5)
+
+
+def test_objectives_begin_with_rows_as_training_shows_them(key):
+    # A constant pixel of bytes, dequantised in training, has a density there; without that it has none.
+    x = np.random.default_rng(0).integers(0, 17, (200, 3)).astype(np.float32) / 16
+    x[:, 1] = 0
+    pipeline = ex.data.Pipeline([ex.data.Dequantise(17)])
+    fit(x, objective=ScoreMatching(), preprocessing=pipeline, steps=1)
+    with pytest.raises(ex.InputError, match=r"got 1 of 3 columns constant \(1\)"):
+        fit(np.asarray(jax.vmap(pipeline.forward)(x)), objective=ScoreMatching(), steps=1)
+    once, again = (np.asarray(seen(Batch(x), pipeline, key).x) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+    within = once * 17 - x * 16  # its cell
+    assert within.min() > -1e-4
+    assert within.max() < 1 + 1e-4
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from energax.cli import stacks
 from energax.config import RunConfig, replace
 from energax.data import Dataset, Pipeline, Reshape, preprocessing
 from energax.derivatives import Score
-from energax.objectives.noise import require_spread
 from energax.options import MACHINES, DynamicsOptions, FlowContrastOptions, of_bits, walls_of
 from energax.samplers.pools import Normal, Replay
 from energax.tasks import way
@@ -137,7 +136,6 @@ def build(config: RunConfig, dataset: Dataset) -> Parts:
     center = float(seen.mean())
     config = _with_ladder(_with_noise(config, seen), seen)
     _check_states(config, dataset, pipeline)
-    _check_columns(config, dataset, pipeline)
     energy = _model(config, shape, seen, energy_key)
     objective = _objective(config, seen)
 
@@ -202,7 +200,10 @@ def _with_noise(config: RunConfig, seen: np.ndarray) -> RunConfig:
     """Return the configuration with the kind of noise that was left to the data filled in."""
     if getattr(config.objective_options, "noise", None) != "auto":
         return config
-    return replace(config, {"objective.noise": objectives.noise_kind(seen)})
+    kind = objectives.noise_kind(seen)
+    if kind == "bernoulli" and isinstance(config.objective_options, FlowContrastOptions):
+        return config  # bits, which the objective refuses in its own words
+    return replace(config, {"objective.noise": kind})
 
 
 def _check_states(config: RunConfig, dataset: Dataset, pipeline: Pipeline) -> None:
@@ -226,13 +227,6 @@ def _check_states(config: RunConfig, dataset: Dataset, pipeline: Pipeline) -> No
             how = "binarise:T, T a threshold" + (", then spins" if states == "spins" else "")
             got = f"{rows[other][0]:g} in row {row}"
             check(False, "train", "--preprocess", f"{wanted} ({how})", got)
-
-
-def _check_columns(config: RunConfig, dataset: Dataset, pipeline: Pipeline) -> None:
-    """Refuse constant columns before a folder is made, where noise is to be fitted to the data."""
-    if getattr(config.objective_options, "noise", None) in ("gaussian", "diagonal"):
-        rows = np.asarray(jax.jit(jax.vmap(pipeline.forward))(dataset.train))
-        require_spread("train", rows)
 
 
 def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Array) -> Any:

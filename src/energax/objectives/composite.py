@@ -21,6 +21,7 @@ from energax.checks import check, check_integer
 from energax.derivatives import evaluate
 from energax.objectives.base import Batch, Objective
 from energax.objectives.flips import flipped_energies, other_state
+from energax.objectives.requirements import require_energy
 from energax.objectives.targets import Density
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
@@ -56,6 +57,7 @@ class CompositeLikelihood(Objective):
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return what a coordinate and its other state add up to; refuse a block beyond the state."""
+        require_energy("CompositeLikelihood", model)
         total = other_state("CompositeLikelihood", data.x, "ScoreMatching or NoiseContrastiveEstimation")
         d = data.x[0].size
         check(self.block <= d, "CompositeLikelihood", "block", f"at most the {d} coordinates", self.block)

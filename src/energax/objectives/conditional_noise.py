@@ -34,7 +34,12 @@ from energax.checks import check, check_choice, check_integer, check_number
 from energax.derivatives import PROBES, evaluate, probe
 from energax.objectives.base import Batch, Objective
 from energax.objectives.likelihood import energies_of
-from energax.objectives.requirements import require_binary, require_continuous
+from energax.objectives.requirements import (
+    require_binary,
+    require_continuous,
+    require_energy,
+    require_spread,
+)
 from energax.objectives.targets import Density
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
@@ -89,10 +94,12 @@ class ConditionalNoiseContrastiveEstimation(Objective):
         """Return (None, ε), found by the first model where it is not given."""
         owner = type(self).__name__
         check(len(jax.tree.leaves(data.x)) == 1, owner, "x", "one array", "a pytree")
+        require_energy(owner, model)
         if self.kernel == "flips":
             require_binary(owner, data.x, "kernel='gaussian'")
         else:
             require_continuous(owner, data.x, "kernel='flips'")
+            require_spread(owner, data.x)
         if self.epsilon is not None:
             return None, None
         return None, self._search(model, data, key)
@@ -175,9 +182,11 @@ class ShiftedNoiseContrastiveEstimation(Objective):
         return Density()
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Keep nothing; refuse data of two values."""
-        instead = "ConditionalNoiseContrastiveEstimation(kernel='flips')"
-        require_continuous(type(self).__name__, data.x, instead)
+        """Keep nothing; refuse data without a density."""
+        owner = type(self).__name__
+        require_energy(owner, model)
+        require_continuous(owner, data.x, "ConditionalNoiseContrastiveEstimation(kernel='flips')")
+        require_spread(owner, data.x)
         return None, None
 
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:

@@ -33,7 +33,13 @@ from energax.checks import check, check_number
 from energax.derivatives import TRACE_CHUNK, evaluate, jacobian_diagonal, score
 from energax.objectives.base import Batch, Objective
 from energax.objectives.flips import flipped_energies
-from energax.objectives.requirements import require_binary, require_smooth, require_within
+from energax.objectives.requirements import (
+    require_binary,
+    require_continuous,
+    require_energy,
+    require_smooth,
+    require_within,
+)
 from energax.objectives.targets import Density
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
@@ -77,9 +83,10 @@ class NonNegativeScoreMatching(_WeightedScoreMatching):
         return x**2
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Refuse negative data and models with kinks."""
+        """Refuse negative data, bits and models with kinks."""
         owner = type(self).__name__
         require_within(owner, data.x, 0.0, jnp.inf, "ScoreMatching")
+        require_continuous(owner, data.x, "RatioMatching")
         require_smooth(owner, model, data.x, data.condition, order=2)
         return None, None
 
@@ -107,10 +114,11 @@ class BoxScoreMatching(_WeightedScoreMatching):
         return ((x - self.low) * (self.high - x) / (self.high - self.low)) ** 2
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Refuse data outside the box and models with kinks."""
+        """Refuse data outside the box, bits and models with kinks."""
         owner = type(self).__name__
         if not isinstance(self.low, Tracer):
             require_within(owner, data.x, float(self.low), float(self.high), "a wider box or ScoreMatching")
+        require_continuous(owner, data.x, "RatioMatching")
         require_smooth(owner, model, data.x, data.condition, order=2)
         return None, None
 
@@ -129,6 +137,7 @@ class RatioMatching(Objective):
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Refuse data that are not binary."""
+        require_energy("RatioMatching", model)
         check(len(jax.tree.leaves(data.x)) == 1, "RatioMatching", "x", "one array of bits", "a pytree")
         require_binary("RatioMatching", data.x, "ScoreMatching or DenoisingScoreMatching")
         return None, None

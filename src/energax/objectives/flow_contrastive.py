@@ -28,10 +28,11 @@ import jax.numpy as jnp
 import optax
 
 from energax.checks import check, check_integer, check_number
-from energax.energies import Flow
+from energax.energies import Flow, IndependentBernoulli
 from energax.objectives.base import Batch, LogNormalizer, Objective, Player
 from energax.objectives.noise import check_noise, draws, fit_noise, log_density, require_support
 from energax.objectives.noise_contrastive import first_log_normalizer, log_ratio
+from energax.objectives.requirements import require_continuous, require_energy, require_spread
 from energax.objectives.targets import Density
 from energax.typing import Array, Float, Key, Metrics, Model, Scalar
 
@@ -108,13 +109,16 @@ class FlowContrastiveEstimation(Objective):
         return self._noise(state.player.net, state.fixed)
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Return (c, the flow after its warm-up); refuse data of another size."""
+        """Return (c, the flow after its warm-up); refuse data of another size, or without a density."""
         owner = type(self).__name__
+        require_energy(owner, model)
         alone = data.condition is None
         check(alone, owner, "condition", "None: log Z would change with it", "conditions")
         check(len(jax.tree.leaves(data.x)) == 1, owner, "x", "one array", "a pytree")
         d, wanted = data.x[0].size, self.flow.event_shape
         check(wanted == (d,), owner, "flow", f"over the {d} coordinates of the data", f"one over {wanted}")
+        require_continuous(owner, data.x, "NoiseContrastiveEstimation(noise='bernoulli')")
+        require_spread(owner, data.x)
         flow_key, c_key = jax.random.split(key)
         net = eqx.filter(self.flow, eqx.is_inexact_array)
         player = self._warmed(Player(net, self._adam().init(net)), jnp.asarray(data.x), flow_key, rows)
@@ -205,7 +209,8 @@ class AdversarialContrastiveEstimation(FlowContrastiveEstimation):
     flow
         Where the learned part q_α starts.
     noise
-        q₀: a distribution, or a kind fitted to the data (see `NoiseContrastiveEstimation`).
+        q₀: a distribution, or a kind fitted to the data, "gaussian", "diagonal" or "auto" (see
+        `NoiseContrastiveEstimation`).
     share
         ω in (0, 1), the fixed part's share of the noise.
     flow_learning_rate, threshold, flow_steps, warmup
@@ -228,6 +233,9 @@ class AdversarialContrastiveEstimation(FlowContrastiveEstimation):
         super().__init__(flow, flow_learning_rate, threshold, flow_steps, warmup)
         owner = "AdversarialContrastiveEstimation"
         self.noise = check_noise(owner, noise)
+        of_bits = isinstance(noise, IndependentBernoulli) or (isinstance(noise, str) and noise == "bernoulli")
+        wanted = "one with a density, as the flow has; for bits take NoiseContrastiveEstimation"
+        check(not of_bits, owner, "noise", wanted, "noise of bits")
         share = check_number(owner, "share", share, above=0)
         check(share < 1, owner, "share", "below 1", share)
         self.share = jnp.asarray(share)

@@ -29,9 +29,9 @@ import jax
 import jax.numpy as jnp
 
 from energax.checks import check, check_integer, check_number
-from energax.derivatives import Score, evaluate, score
+from energax.derivatives import evaluate, score
 from energax.objectives.base import Batch, Chains, Objective
-from energax.objectives.requirements import require_continuous, require_states
+from energax.objectives.requirements import require_continuous, require_energy, require_states
 from energax.objectives.targets import Biased, Density
 from energax.samplers import HMC, MALA, NUTS, Langevin, Sampler, walk
 from energax.samplers.pools import Drawable, FromData, FromNoise, Kept, Persistent, Pool, Replay
@@ -134,8 +134,7 @@ class MaximumLikelihood(Objective):
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return the pool before the first step."""
         owner = type(self).__name__
-        a_field = isinstance(model, Score)
-        check(not a_field, owner, "model", "an energy: a vector field has no likelihood", "a Score")
+        require_energy(owner, model)
         require_states(owner, model, data.x)
         if isinstance(self.sampler, FOLLOW_THE_SCORE):
             require_continuous(owner, data.x, "BlockGibbs or BitGibbs as the sampler")

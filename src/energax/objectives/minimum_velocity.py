@@ -30,7 +30,12 @@ from energax.checks import check_choice, check_number
 from energax.derivatives import energy_and_score, evaluate, probe, tree_dot
 from energax.objectives.base import Batch, Objective
 from energax.objectives.denoising import KINKED
-from energax.objectives.requirements import require_continuous, require_smooth
+from energax.objectives.requirements import (
+    require_continuous,
+    require_energy,
+    require_smooth,
+    require_spread,
+)
 from energax.objectives.targets import Biased
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
@@ -71,9 +76,11 @@ class MinimumVelocityLearning(Objective):
         return Biased("the step of Langevin dynamics is not infinitely short", order=1.0)
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Keep nothing; refuse data of two values, and energies whose first derivative jumps."""
+        """Keep nothing; refuse data without a density, and energies whose first derivative jumps."""
         owner = type(self).__name__
+        require_energy(owner, model)
         require_continuous(owner, data.x, "MinimumProbabilityFlow")
+        require_spread(owner, data.x)
         require_smooth(owner, model, data.x, data.condition, order=1, instead=KINKED)
         return None, None
 

@@ -25,8 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from energax.checks import check, check_choice, first_few
+from energax.checks import check, check_choice
 from energax.energies import Gaussian, IndependentBernoulli
+from energax.objectives.requirements import require_binary, require_continuous, require_spread, two_valued
 from energax.typing import Array, Condition, Events, Float, Key, Scalar
 
 __all__ = [
@@ -36,12 +37,13 @@ __all__ = [
     "fit_noise",
     "log_density",
     "noise_kind",
-    "require_spread",
+    "require_kindred",
     "require_support",
 ]
 
 FITTED = ("auto", "gaussian", "diagonal", "bernoulli")
 FULL_TO = 256  # coordinates: a larger covariance is estimated badly and costs more than the energy
+TRIED = 64  # draws that tell whether noise is of bits
 NARROWEST = 1e-3  # of a correlation matrix's mean eigenvalue; narrower directions are widened to it
 WANTED = "a distribution with log_prob(x) and sample(key, n), or one of " + ", ".join(map(repr, FITTED))
 
@@ -108,8 +110,7 @@ def fit_noise(owner: str, kind: str, x: Events) -> Any:
         ones = (rows.sum(0) + 0.5) / (n + 1)
         return IndependentBernoulli((jnp.log(ones) - jnp.log1p(-ones)).reshape(x.shape[1:]))
     scale = rows.std(0)
-    if known is not None:
-        require_spread(owner, known)
+    require_spread(owner, x)
     if kind == "diagonal":
         return FittedGaussian(rows.mean(0), jnp.diag(scale**2))
     correlation = jnp.atleast_2d(jnp.corrcoef(rows.T))
@@ -137,13 +138,16 @@ def _are_bits(x: np.ndarray) -> bool:
     return bool(np.all((x == 0) | (x == 1)))
 
 
-def require_spread(owner: str, x: np.ndarray) -> None:
-    """Refuse constant columns: nothing about them can be told from noise."""
-    rows = x.reshape(len(x), -1)
-    flat = np.flatnonzero(rows.min(0) == rows.max(0))
-    allowed = "free of constant columns, which have no density: leave them out, or add noise to them"
-    got = f"{flat.size} of {rows.shape[1]} columns constant ({first_few(flat)})"
-    check(flat.size == 0, owner, "x", allowed, got)
+def require_kindred(owner: str, noise: Any, x: Array | np.ndarray) -> None:
+    """Refuse bits with noise of reals and reals with noise of bits: odds take densities, or probabilities.
+
+    Of noise with a density, constant columns are refused too.
+    """
+    if isinstance(noise, IndependentBernoulli):
+        require_binary(owner, x, "noise='gaussian'")
+    elif not (two_valued(x) and two_valued(draws(noise, jax.random.key(0), TRIED, x.shape[1:]))):
+        require_continuous(owner, x, "noise='bernoulli' on zeros and ones")
+        require_spread(owner, x)
 
 
 def require_support(owner: str, noise: Any, x: Array) -> None:

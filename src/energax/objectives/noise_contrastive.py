@@ -48,7 +48,15 @@ import numpy as np
 from energax.checks import check, check_array, check_choice, check_integer, check_number
 from energax.objectives.base import Batch, LogNormalizer, Objective
 from energax.objectives.likelihood import energies_of
-from energax.objectives.noise import check_noise, draws, fit_noise, log_density, require_support
+from energax.objectives.noise import (
+    check_noise,
+    draws,
+    fit_noise,
+    log_density,
+    require_kindred,
+    require_support,
+)
+from energax.objectives.requirements import require_energy
 from energax.objectives.targets import Density
 from energax.typing import Array, ArrayLike, Float, Key, Metrics, Model, Scalar
 
@@ -121,11 +129,13 @@ class BregmanNoiseContrastiveEstimation(Objective):
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return (c, the fitted noise), either None where it is given; refuse noise that misses data."""
         owner = type(self).__name__
+        require_energy(owner, model)
         alone = data.condition is None
         check(alone, owner, "condition", "None: log Z would change with it", "conditions")
         check(len(jax.tree.leaves(data.x)) == 1, owner, "x", "one array", "a pytree")
         fitted = fit_noise(owner, self.noise, data.x) if isinstance(self.noise, str) else None
         noise = self.noise if fitted is None else fitted
+        require_kindred(owner, noise, data.x)
         require_support(owner, noise, data.x)
         if self.log_normalizer == "fixed":
             return None, fitted

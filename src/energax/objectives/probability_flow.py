@@ -30,7 +30,7 @@ from energax.checks import check, check_choice, check_number
 from energax.derivatives import evaluate
 from energax.objectives.base import Batch, Objective
 from energax.objectives.flips import flipped_energies, other_state
-from energax.objectives.requirements import require_continuous
+from energax.objectives.requirements import require_continuous, require_energy, require_spread
 from energax.objectives.targets import Density
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
@@ -75,8 +75,10 @@ class MinimumProbabilityFlow(Objective):
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return what a coordinate and its other state add up to: 1 of bits, 0 of spins."""
         owner = type(self).__name__
+        require_energy(owner, model)
         if self.moves == "gaussian":
             require_continuous(owner, data.x, "moves='flips'")
+            require_spread(owner, data.x)
             return None, None
         return None, other_state(owner, data.x, "moves='gaussian'")
 

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from energax.checks import check, check_continuous
+from energax import checks
+from energax.checks import check, check_continuous, first_few
 from energax.derivatives import Score, evaluate, probe, tree_dot
 from energax.edges import check_no_edge
 from energax.tracing import first_kink, first_suspect
@@ -24,10 +25,13 @@ __all__ = [
     "WALLED",
     "require_binary",
     "require_continuous",
+    "require_energy",
     "require_no_edge",
     "require_smooth",
+    "require_spread",
     "require_states",
     "require_within",
+    "two_valued",
 ]
 
 WALLED = "NonNegativeScoreMatching or BoxScoreMatching"
@@ -36,10 +40,33 @@ CHUNK = 4096  # rows that are compared at once with the states a machine takes
 
 
 def require_continuous(owner: str, x: Events, instead: str) -> None:
-    """Refuse data of two values: it has no density, so integration by parts says nothing of it."""
+    """Refuse bits, standardised or not: they have no density, and integration by parts says nothing."""
     values = _concrete(x)
     if values is not None:
         check_continuous(owner, "x", values, instead)
+
+
+def two_valued(x: Events) -> bool:
+    """Whether no column has more than two values (`checks.two_valued`), as far as values are known."""
+    values = _concrete(x)
+    return values is not None and checks.two_valued(values)
+
+
+def require_spread(owner: str, x: Events) -> None:
+    """Refuse constant columns: on the plane they lie in nothing keeps an energy from falling without end."""
+    values = _concrete(x)
+    if values is not None:
+        flat = np.flatnonzero(values.min(0) == values.max(0))
+        ways = "leave them out, add noise to them or take DenoisingScoreMatching"
+        allowed = f"free of constant columns, which have no density: {ways}"
+        got = f"{flat.size} of {values.shape[1]} columns constant ({first_few(flat)})"
+        check(flat.size == 0, owner, "x", allowed, got)
+
+
+def require_energy(owner: str, model: Model) -> None:
+    """Refuse a vector field, where energies of two points are compared."""
+    a_field = isinstance(model, Score)
+    check(not a_field, owner, "model", "an energy: a vector field has no likelihood", "a Score")
 
 
 def require_binary(owner: str, x: Events, instead: str) -> None:

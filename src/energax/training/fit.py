@@ -39,7 +39,7 @@ from energax.training.log import MetricsLog
 from energax.training.mesh import core_mesh, data_mesh, place, require_whole_chains
 from energax.training.order import rows_of_steps
 from energax.training.rollback import STRIDE, Copy, DivergenceError, changed, copied
-from energax.training.state import FitState, averaged, start
+from energax.training.state import FitState, averaged, seen, start
 from energax.training.step import Constants, advance, advance_once, loss_shapes, validate
 from energax.typing import Condition, Events, Key, Model
 
@@ -223,7 +223,7 @@ class _Loop:
         self.seed = int(jax.random.bits(order_key, dtype=jnp.uint32))
         self.objective, self.config = objective, config
         self.static = eqx.filter(model, eqx.is_array, inverse=True)
-        state = start(model, objective, _seen(data, preprocessing), config, state_key)
+        state = start(model, objective, seen(data, preprocessing, state_key), config, state_key)
         self.lay(data_mesh() if mesh is None else mesh, data, held_out, preprocessing, state)
         self.compiled = compiles_loop(*loss_shapes(self.constants(0, 1), self.state))
         if mesh is None and not self.compiled:
@@ -365,7 +365,7 @@ class _Loop:
 
         def init(state: FitState, key: Key) -> Any:
             model = eqx.combine(state.model, self.static)
-            rows = _seen(self.data, self.preprocessing)
+            rows = seen(self.data, self.preprocessing, key)
             return self.objective.init(model, rows, key, config.batch_size)[1]
 
         self.healthy, record = changed(healthy, diagnosis, self.mesh, init)
@@ -444,13 +444,6 @@ class _Loop:
 def _after(done: int, every: int) -> int:
     """Return the first multiple of `every` beyond `done`."""
     return (done // every + 1) * every
-
-
-def _seen(data: Batch, preprocessing: Transform | None) -> Batch:
-    """Return the rows as the model sees them."""
-    if preprocessing is None:
-        return data
-    return Batch(jax.vmap(preprocessing.forward)(data.x), data.condition)
 
 
 def _rows(name: str, x: Events, condition: Condition | None) -> Batch:

@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from energax.config import FitConfig
+from energax.data import Transform
 from energax.objectives import Batch, Objective
 from energax.training.health import Monitor
 from energax.training.optimiser import optimiser
 from energax.typing import Array, Key, Model, PyTree
 
-__all__ = ["FitState", "averaged", "start"]
+__all__ = ["FitState", "averaged", "seen", "start"]
+
+SEEN = 1000  # of a key whose first few parts an objective's start takes: the rows' noise is another
 
 
 class FitState(eqx.Module):
@@ -54,6 +57,17 @@ class FitState(eqx.Module):
     step: Array
     rollbacks: Array
     health: dict[str, Array]
+
+
+def seen(data: Batch, preprocessing: Transform | None, key: Key) -> Batch:
+    """Return all rows as training shows them to the model, once: with the noise of `Dequantise`, say.
+
+    Without that noise a constant pixel would be constant here, though no minibatch has it so.
+    """
+    if preprocessing is None:
+        return data
+    keys = jax.random.split(jax.random.fold_in(key, SEEN), len(data))
+    return Batch(jax.vmap(preprocessing.training)(data.x, keys), data.condition)
 
 
 def start(model: Model, objective: Objective, data: Batch, config: FitConfig, key: Key) -> FitState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from energax.checks import check, check_integer
@@ -14,9 +15,11 @@ from energax.cli.evaluate.judged import features_for
 from energax.cli.sample import draw
 from energax.cli.trained import Trained
 from energax.evaluation import Quality, frechet_distance
+from energax.objectives import Batch
 from energax.report.figures.selection import selection
 from energax.report.findings import Finding, drawn
 from energax.training.kept import kept_models
+from energax.training.state import seen
 
 __all__ = ["Selection"]
 
@@ -74,7 +77,7 @@ def kept_energies(trained: Trained) -> list[tuple[int, Any]]:
     """Return each kept checkpoint's step and energy, but for the untrained one's."""
     dataset = trained.run.load_data()
     parts = build(trained.config, dataset)
-    rows = jnp.asarray(trained.to_model(dataset.train))
+    rows = seen(Batch(jnp.asarray(dataset.train)), parts.pipeline, jax.random.key(0)).x
     fit, folder = parts.config.fit, trained.run.checkpoints
     kept = kept_models(parts.energy, parts.objective, rows, config=fit, checkpoints=folder)
     found = [(step, energy) for step, energy in kept if step > 0]
