@@ -53,6 +53,8 @@ SMALL = 1e-6  # beside a standard deviation
 ROWS = 2048  # rows that a critic is put to at a time
 EXACT_TO = 64  # numbers in a row: beyond, d derivatives a row are too many for a look every few steps
 JUDGING = 16  # probes in their place
+MANY = 10_000  # rows to train on: beyond, a step takes some, lest memory grow with them
+SOME = 4096
 AT_FIRST = 50  # projections of the untrained critic, whose norms are yet to be found
 
 
@@ -81,7 +83,8 @@ class CriticTraining:
     check_every
         Steps between two looks at the validation rows.
     batch_size
-        Rows of a step; None for all of them.
+        Rows of a step; None for all of them if they are at most 10,000, and for 4,096 drawn at random if they
+        are more. As many as there are, or more, for all.
     learning_rate, weight_decay
         Adam's; the decay enters its gradient.
     probes
@@ -221,8 +224,7 @@ def train_critic(
     check_choice("train_critic", "merit", merit, MERITS)
     exact = hasattr(critic, "value_and_trace")
     probes = how.probes if how.probes is not None else (0 if exact else 1)
-    whole = how.batch_size is None or how.batch_size >= len(train.x)
-    kind = _Kind(merit == "power", how.constraint, None if whole else how.batch_size, probes)
+    kind = _Kind(merit == "power", how.constraint, _batch_size(how, len(train.x)), probes)
     penalty = how.penalty if how.constraint == "l2" else 0.0
     numbers = _Numbers(*map(jnp.asarray, (penalty, how.clip, how.learning_rate, how.weight_decay)))
     net, static = eqx.partition(critic, eqx.is_inexact_array)
@@ -263,6 +265,12 @@ def train_critic(
     check(finite, "train_critic", "scores", allowed, f"a mean h of {looks[0][4]}")
     names = [f"{part}_{name}" for part in ("train", "validation") for name in ("mean", "sd", "size")]
     return best._replace(curve=dict(zip(["step", *names], np.array(looks).T, strict=True)))
+
+
+def _batch_size(how: CriticTraining, rows: int) -> int | None:
+    """Return how many of the rows a step takes, or None for all."""
+    size = how.batch_size if how.batch_size is not None else rows if rows <= MANY else SOME
+    return None if size >= rows else size
 
 
 def judging_probes(critic: Any, how: CriticTraining, size: int) -> int:

@@ -16,6 +16,7 @@ chosen on a fifth of the rows for FSSD² over the root of that variance, which p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -35,6 +36,7 @@ __all__ = ["fssd_test"]
 SHARE = 0.2
 SMALL = 1e-2  # beside the variance of the alternative, Jitkrittum et al.'s
 ITERATIONS = 40
+AT_ONCE = 2**20  # features of rows in memory
 REACH = 10.0  # standard deviations beyond the rows where a location may go
 
 
@@ -89,23 +91,18 @@ def fssd_test(
     width = median_bandwidth(chosen, median_key)
     if optimise:
         width, places = _optimised(kernel, width, places, chosen, chosen_s)
-    tau = np.asarray(
-        _features(kernel_named(kernel, width), places, jnp.asarray(rows), jnp.asarray(s)), np.float64
-    )
-    n = len(tau)
-    value = n * _unbiased(tau)
-    centred = tau - tau.mean(0)
-    gram = centred @ centred.T if n < tau.shape[1] else centred.T @ centred
-    eigenvalues = np.maximum(scipy.linalg.eigvalsh(gram), 0) / n
+    n, features = len(rows), places.size
+    unbiased, eigenvalues = _moments(kernel_named(kernel, width), places, rows, s)
+    value = n * unbiased
     chi = np.asarray(jax.random.normal(null_key, (draws, len(eigenvalues))), np.float64) ** 2
     null = (chi - 1) @ eigenvalues
-    few = n < 10 * tau.shape[1]
+    few = n < 10 * features
     return TestResult(
         method="fssd (optimised)" if optimise else "fssd (random)",
         statistic=float(value),
         p_value=bootstrap_p_value(value, null),
         null=f"weighted χ², {draws} draws",
-        status=f"conservative: {n} rows for {tau.shape[1]} features" if few else "ok",
+        status=f"conservative: {n} rows for {features} features" if few else "ok",
         n=n,
         settings={
             "kernel": kernel,
@@ -116,10 +113,31 @@ def fssd_test(
     )
 
 
-def _unbiased(tau: np.ndarray) -> float:
-    n = len(tau)
-    mean = tau.mean(0)
-    return float(n / (n - 1) * mean @ mean - np.mean(np.sum(tau**2, 1)) / (n - 1))
+def _moments(
+    kernel: Kernel, places: np.ndarray, x: np.ndarray, s: np.ndarray
+) -> tuple[float, Float[np.ndarray, " k"]]:
+    """Return the unbiased ‖E τ‖² and the eigenvalues of cov τ that may differ from 0, τ never whole.
+
+    Some rows at a time, twice: of a covariance about a mean that is known every digit is good.
+    """
+    n, features = len(x), places.size
+    size = max(1, AT_ONCE // features)
+
+    def parts() -> Iterator[np.ndarray]:
+        for i in range(0, n, size):
+            tau = _features(kernel, places, jnp.asarray(x[i : i + size]), jnp.asarray(s[i : i + size]))
+            yield np.asarray(tau, np.float64)
+
+    sums = [(tau.sum(0), np.sum(tau**2)) for tau in parts()]
+    mean = sum(first for first, _ in sums) / n
+    square = sum(second for _, second in sums) / n
+    unbiased = float(n / (n - 1) * mean @ mean - square / (n - 1))
+    if n < features:  # then the rows' products are the smaller matrix, and all τ no larger than the other
+        centred = np.concatenate(list(parts())) - mean
+        gram = centred @ centred.T
+    else:
+        gram = sum((tau - mean).T @ (tau - mean) for tau in parts())
+    return unbiased, np.maximum(scipy.linalg.eigvalsh(gram), 0) / n
 
 
 @jax.jit

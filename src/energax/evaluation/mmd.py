@@ -65,11 +65,13 @@ def mmd_test(
         check(number or bandwidth == "median", owner, "bandwidth", "'median' or a number", repr(bandwidth))
         width = float(bandwidth) if number else median_bandwidth(z, median_key)
         kernel = kernel_named(kernel, width)
-    weights = np.concatenate([np.full(len(first), 1 / len(first)), np.full(len(second), -1 / len(second))])
     seed = int(jax.random.randint(order_key, (), 0, 2**31 - 1))
     rng = np.random.default_rng(seed)
-    orders = np.stack([np.arange(len(z)), *(rng.permutation(len(z)) for _ in range(draws))])
-    forms = quadratic_forms(KernelBlock(kernel), (z,), weights.astype(np.float32)[orders])
+    # A byte for each row and permutation, 0 of the first sample and 1 of the second, and no order for long.
+    of = np.repeat(np.array([0, 1], np.int8), [len(first), len(second)])
+    kinds = np.stack([of, *(of[rng.permutation(len(z))] for _ in range(draws))])
+    weights = np.array([1 / len(first), -1 / len(second)], np.float32)
+    forms = quadratic_forms(KernelBlock(kernel), (z,), kinds, weights)
     return TestResult(
         method="mmd",
         statistic=float(forms[0]),
