@@ -128,10 +128,12 @@ def _moments(
             tau = _features(kernel, places, jnp.asarray(x[i : i + size]), jnp.asarray(s[i : i + size]))
             yield np.asarray(tau, np.float64)
 
-    sums = [(tau.sum(0), np.sum(tau**2)) for tau in parts()]
-    mean = sum(first for first, _ in sums) / n
-    square = sum(second for _, second in sums) / n
-    unbiased = float(n / (n - 1) * mean @ mean - square / (n - 1))
+    total, square = np.zeros(features), 0.0
+    for tau in parts():
+        total += tau.sum(0)
+        square += np.sum(tau**2)
+    mean = total / n
+    unbiased = float(n / (n - 1) * mean @ mean - square / n / (n - 1))
     if n < features:  # then the rows' products are the smaller matrix, and all τ no larger than the other
         centred = np.concatenate(list(parts())) - mean
         gram = centred @ centred.T
