@@ -32,8 +32,8 @@ def mmd(n, key):
 
 
 def fssd_random(n, key):
-    # A hundred features of 20 n rows are 128 MiB in double precision, and as much again centred.
-    x = rows(20 * n, 20)
+    # A hundred features of 10 n rows are 62 MiB in double precision, and as much again centred.
+    x = rows(10 * n, 20)
     return fssd_test(x, scores=-x, optimise=False, draws=100, key=key)
 
 
