@@ -11,43 +11,41 @@ import scipy.stats
 from energax import blocks
 from energax.blocks import parts_of, quadratic_forms, row_sums, sign_forms
 from energax.evaluation.kernel_tests import SteinBlock
-from energax.kernels import RBF
+from energax.kernels import IMQ, RBF
 from energax.testing import FALSE_ALARM
+from tests.stein_matrix import stein_matrix
 
-
-def matrix(x, s):
-    """Return the Stein kernels of RBF(1) in float64, by their definition."""
-    a, b = x.astype(np.float64), s.astype(np.float64)
-    difference = a[:, None] - a[None]
-    u = (difference**2).sum(-1)
-    k = np.exp(-u / 2)
-    cross = np.einsum("ijd,ijd->ij", b[None] - b[:, None], difference)
-    return k * (b @ b.T) - k * cross + k * x.shape[1] - u * k
+KERNELS = pytest.mark.parametrize("kernel", [RBF(1.0), IMQ(0.8, 0.3)], ids=["rbf", "imq"])
 
 
 @pytest.mark.parametrize("n", [7, 1024, 1500])
-def test_quadratic_forms_are_double_sums_over_any_number_of_blocks(n, key):
+@KERNELS
+def test_quadratic_forms_are_double_sums_over_any_number_of_blocks(n, kernel, key):
     x, s = (np.asarray(a) for a in jax.random.normal(key, (2, n, 2)))
-    weights = np.asarray(jax.random.rademacher(key, (5, n), jnp.int8))
-    forms = quadratic_forms(SteinBlock(RBF(1.0)), (x, s), weights)
-    wanted = np.einsum("wi,ij,wj->w", weights, matrix(x, s), weights)
+    kinds = np.asarray(jax.random.randint(key, (5, n), 0, 3), np.int8)
+    weights = np.array([-1.0, 0.5, 2.0])
+    forms = quadratic_forms(SteinBlock(kernel), (x, s), kinds, weights)
+    w = weights[kinds]
+    wanted = np.einsum("wi,ij,wj->w", w, stein_matrix(kernel, x, s), w)
     np.testing.assert_allclose(forms, wanted, rtol=1e-4, atol=1e-3 * n)
 
 
 @pytest.mark.parametrize("n", [7, 1500])
-def test_row_sums_are_those_of_the_matrix(n, key):
+@KERNELS
+def test_row_sums_are_those_of_the_matrix(n, kernel, key):
     x, s = (np.asarray(a) for a in jax.random.normal(key, (2, n, 2)))
-    H = matrix(x, s)
-    sums, diagonal = row_sums(SteinBlock(RBF(1.0)), (x, s))
+    H = stein_matrix(kernel, x, s)
+    sums, diagonal = row_sums(SteinBlock(kernel), (x, s))
     np.testing.assert_allclose(sums, H.sum(1), rtol=1e-4, atol=1e-5 * n)
     np.testing.assert_allclose(diagonal, np.diag(H), rtol=1e-4)
 
 
 @pytest.mark.parametrize("n", [7, 200, 1500])
-def test_sign_forms_are_double_sums_of_the_signs_they_name(n, key):
+@KERNELS
+def test_sign_forms_are_double_sums_of_the_signs_they_name(n, kernel, key):
     x, s = (np.asarray(a) for a in jax.random.normal(key, (2, n, 2)))
-    H, draws = matrix(x, s), 21
-    found = sign_forms(SteinBlock(RBF(1.0)), (x, s), draws, key)
+    H, draws = stein_matrix(kernel, x, s), 21
+    found = sign_forms(SteinBlock(kernel), (x, s), draws, key)
     m, (size, padded) = parts_of(n), blocks._sizes(n)
     slot_key, sign_key = jax.random.split(key)
     slots = blocks.slots_of(slot_key, padded, n)

@@ -112,16 +112,30 @@ def random_signs(key: Key, draws: int, n: int) -> np.ndarray:
 
 
 def quadratic_forms(
-    block: Callable[..., Array], rows: tuple[np.ndarray, ...], weights: np.ndarray
+    block: Callable[..., Array],
+    rows: tuple[np.ndarray, ...],
+    kinds: np.ndarray,
+    weights: Float[np.ndarray, " kinds"],
 ) -> Float[np.ndarray, " forms"]:
-    """Return wᵀHw for each row w of `weights`, shape (number of forms, n), in float64; see `sign_forms`."""
+    """Return wᵀHw for w_i = weights[kinds[i]], for each row of `kinds`, in float64; see `sign_forms`.
+
+    Parameters
+    ----------
+    block, rows
+        Those of `sign_forms`.
+    kinds
+        Shape (number of forms, n), int8: a byte of each weight, where there are few.
+    weights
+        Of each kind.
+    """
     n = len(rows[0])
     size, padded = _sizes(n)
     whole = _padded(rows, padded, np.arange(n))
-    w = jnp.asarray(np.pad(weights, [(0, 0), (0, padded - n)]))
-    forms = np.zeros(len(weights))
+    here = jnp.asarray(np.pad(kinds, [(0, 0), (0, padded - n)], constant_values=len(weights)))
+    w = jnp.asarray(np.append(weights, 0), jnp.float32)  # padding counts for nothing
+    forms = np.zeros(len(kinds))
     for i, j in _upper(padded, size):
-        part = _block_forms(block, whole, w, jnp.asarray(i), jnp.asarray(j), size)
+        part = _block_forms(block, whole, here, w, jnp.asarray(i), jnp.asarray(j), size)
         forms += (1 if i == j else 2) * np.asarray(part, np.float64)
     return forms
 
@@ -201,10 +215,16 @@ def _block_sums_of_parts(
 
 @eqx.filter_jit
 def _block_forms(
-    block: Callable[..., Array], rows: tuple[Array, ...], weights: Array, i: Array, j: Array, size: int
+    block: Callable[..., Array],
+    rows: tuple[Array, ...],
+    kinds: Array,
+    weights: Array,
+    i: Array,
+    j: Array,
+    size: int,
 ) -> Array:
     H = _block(block, rows, i, j, size)
-    left, right = (_part(weights, start, size, 1).astype(H.dtype) for start in (i, j))
+    left, right = (weights[_part(kinds, start, size, 1)] for start in (i, j))
     return jnp.sum((left @ H) * right, axis=1)
 
 

@@ -1,7 +1,6 @@
 """Tests of fit reject the truth as often as they say, find what is wrong, and their mutants do not."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -180,8 +179,9 @@ class TestMutants:
         real = module.sign_forms
 
         def halved(block, rows, draws, k):
-            zeros_and_ones = (random_signs(k, draws, len(rows[0])) + 1) // 2
-            return real(block, rows, draws, k)._replace(forms=quadratic_forms(block, rows, zeros_and_ones))
+            kinds = (random_signs(k, draws, len(rows[0])) + 1) // 2
+            forms = quadratic_forms(block, rows, kinds, np.array([0.0, 1.0]))
+            return real(block, rows, draws, k)._replace(forms=forms)
 
         monkeypatch.setattr(module, "sign_forms", halved)
         with pytest.raises(AssertionError):
@@ -217,14 +217,9 @@ class TestMutants:
 
         def on_its_own(x, k):
             width, places = fssd._optimised("rbf", 1.5, x[:2], x, -x)
-            kernel = fssd.kernel_named("rbf", width)
-            tau = np.asarray(
-                fssd._features(kernel, jnp.asarray(places), jnp.asarray(x), jnp.asarray(-x)), np.float64
-            )
-            value = len(x) * fssd._unbiased(tau)
-            eigenvalues = np.linalg.eigvalsh(np.cov(tau.T, bias=True))
+            value, eigenvalues, _ = fssd._moments(fssd.kernel_named("rbf", width), places, x, -x)
             chi = np.asarray(jax.random.normal(k, (DRAWS, len(eigenvalues))), np.float64) ** 2
-            p = bootstrap_p_value(value, (chi - 1) @ eigenvalues)
+            p = bootstrap_p_value(len(x) * value, (chi - 1) @ eigenvalues)
             return TestResult("fssd", value, p, "weighted χ²", "ok", len(x), {})
 
         with pytest.raises(AssertionError):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import energax as ex
+from energax import stein
 from energax.derivatives import score
 from energax.energies import Generator
 from energax.kernels import IMQ
@@ -85,6 +86,44 @@ def test_at_the_best_critic_the_slope_is_the_fisher_divergences(key):
 def test_without_the_penalty_it_is_another(key):
     found, exact = slope_at_the_best_critic(WithoutItsPenalty, key)
     assert np.abs(found.matrix - exact.matrix).max() > 0.2
+
+
+class Bent(eqx.Module):
+    """A critic whose Jacobian is neither constant nor symmetric: its trace has a slope of its own."""
+
+    weight: jax.Array
+
+    def __call__(self, x):
+        return jnp.tanh(self.weight @ x) * jnp.array([1.0, 2.0])
+
+
+def probed(key, keys=4000):
+    """Return (loss, slope in matrix and shift) with one probe for each key, and the exact ones."""
+    z = jax.random.normal(key, (16, 2))
+    bent = Bent(jnp.array([[0.8, -0.5], [0.7, 1.2]]))
+    state = Player(eqx.filter(bent, eqx.is_inexact_array), None)
+
+    def found(probes, k):
+        critic = LearnedSteinDiscrepancy(bent, 0.7, probes=probes)
+        objective = FisherNeuralSampler(ENERGY, critic, kernel_weight=0)
+        loss = lambda g: objective.loss(g, None, state, Batch(z), k)[0]  # noqa: E731
+        value, slope = eqx.filter_value_and_grad(loss)(START)
+        return jnp.concatenate([value[None], slope.matrix.ravel(), slope.shift])
+
+    return jax.jit(jax.vmap(lambda k: found(1, k)))(jax.random.split(key, keys)), found(0, key)
+
+
+def test_probes_keep_the_mean_of_the_loss_and_of_its_slope(key):
+    some, exact = probed(key)
+    assert float(some.std(0).min()) > 1e-3
+    assert_mean(some, exact, "loss and slope with one probe")
+
+
+def test_probes_whose_trace_is_over_d_are_found_out(key, monkeypatch):
+    real = stein.hutchinson_trace
+    monkeypatch.setattr(stein, "hutchinson_trace", lambda f, x, **how: real(f, x, **how) / x.size)
+    with pytest.raises(AssertionError):
+        assert_mean(*probed(key), "loss and slope with one probe")
 
 
 def test_the_kernels_loss_is_the_discrepancy_of_independent_draws(key):

@@ -16,9 +16,12 @@ best of all. Both rules see through that; but for the multiples c f* of the best
 δ apart, mean h − sd h = c (δ² − δ) is largest at c = 0 whenever δ < 1: of a small discrepancy the paper's
 rule keeps an early, small critic, and reports a part of it (`energax reproduce lsd-model-selection`).
 
-Instead of the penalty a critic can be held to a box (each weight within ±`clip`) or to layers of spectral
-norm at most 1, both by projection after each step: then ‖f‖ is bounded by the architecture, and the
-best critic is another one than f*.
+Instead of the penalty a critic can be held to a box (weights and offsets within ±`clip`) or to layers of
+spectral norm at most 1, by projection before the first look and after each step (`evaluation.constraints`).
+Then the best critic is another one than f*, and what is bounded depends on the architecture. Swish changes by
+at most 1.1 times what its argument does, for every β, so that f changes by at most 1.1² = 1.21 times what x
+does with an "mlp" of unit norms, and by some larger constant with one in a box or a "convolutional" one. ‖f‖
+itself grows with ‖x‖; and with unit norms its offsets are held by the decay of weights alone.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ import optax
 from energax import loops
 from energax.checks import check, check_choice, check_integer, check_number
 from energax.energies import ConvolutionalCritic, Critic
+from energax.evaluation.constraints import check_layers, clipped, directions, within_unit_norm
 from energax.progress import ProgressBar
 from energax.stein import stein_operator
 from energax.typing import Array, Float, Key, Scalar
@@ -49,7 +53,9 @@ SMALL = 1e-6  # beside a standard deviation
 ROWS = 2048  # rows that a critic is put to at a time
 EXACT_TO = 64  # numbers in a row: beyond, d derivatives a row are too many for a look every few steps
 JUDGING = 16  # probes in their place
-TURNS = 2  # of the power iteration after each step
+MANY = 10_000  # rows to train on: beyond, a step takes some, lest memory grow with them
+SOME = 4096
+AT_FIRST = 50  # projections of the untrained critic, whose norms are yet to be found
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,8 @@ class CriticTraining:
     dropout
         Share of hidden units left out in each step of an "mlp".
     constraint
-        "l2" (the penalty λ mean ‖f‖²), "clipping" (weights within ±`clip`) or "spectral".
+        "l2" (the penalty λ mean ‖f‖²), "clipping" (weights and offsets of layers within ±`clip`) or
+        "spectral" (layers of norm at most 1).
     penalty
         λ.
     clip
@@ -76,7 +83,8 @@ class CriticTraining:
     check_every
         Steps between two looks at the validation rows.
     batch_size
-        Rows of a step; None for all of them.
+        Rows of a step; None for all of them if they are at most 10,000, and for 4,096 drawn at random if they
+        are more. As many as there are, or more, for all.
     learning_rate, weight_decay
         Adam's; the decay enters its gradient.
     probes
@@ -216,12 +224,13 @@ def train_critic(
     check_choice("train_critic", "merit", merit, MERITS)
     exact = hasattr(critic, "value_and_trace")
     probes = how.probes if how.probes is not None else (0 if exact else 1)
-    whole = how.batch_size is None or how.batch_size >= len(train.x)
-    kind = _Kind(merit == "power", how.constraint, None if whole else how.batch_size, probes)
+    kind = _Kind(merit == "power", how.constraint, _batch_size(how, len(train.x)), probes)
     penalty = how.penalty if how.constraint == "l2" else 0.0
     numbers = _Numbers(*map(jnp.asarray, (penalty, how.clip, how.learning_rate, how.weight_decay)))
     net, static = eqx.partition(critic, eqx.is_inexact_array)
-    player = _first(net, numbers)
+    if how.constraint != "l2":
+        check_layers("train_critic", net, train.x.shape[1:])
+    player = _first(net, numbers, kind, train.x.shape[1:])
     sets = [Rows(*map(jnp.asarray, rows)) for rows in (train, validation)]
     judging = judging_probes(critic, how, sets[0].x[0].size)
     look_key = jax.random.fold_in(
@@ -258,6 +267,12 @@ def train_critic(
     return best._replace(curve=dict(zip(["step", *names], np.array(looks).T, strict=True)))
 
 
+def _batch_size(how: CriticTraining, rows: int) -> int | None:
+    """Return how many of the rows a step takes, or None for all."""
+    size = how.batch_size if how.batch_size is not None else rows if rows <= MANY else SOME
+    return None if size >= rows else size
+
+
 def judging_probes(critic: Any, how: CriticTraining, size: int) -> int:
     """Return how many probes stand for the trace on rows of `size` numbers that choose or judge."""
     if how.judging_probes is not None:
@@ -283,9 +298,25 @@ def _made(architecture: str, event_shape: tuple[int, ...], width: int, dropout: 
     return Critic(event_shape, width=width, dropout=dropout, key=key)
 
 
+def _first(net: Any, numbers: _Numbers, kind: _Kind, event_shape: tuple[int, ...]) -> _Player:
+    toward = directions(net, event_shape) if kind.constraint == "spectral" else []
+    for _ in range(AT_FIRST if kind.constraint == "spectral" else 1):
+        net, toward = _projected(net, toward, numbers, kind)
+    return _Player(net, _start(net, numbers), toward)
+
+
 @eqx.filter_jit
-def _first(net: Any, numbers: _Numbers) -> _Player:
-    return _Player(net, _adam(numbers).init(net), _directions(net))
+def _start(net: Any, numbers: _Numbers) -> Any:
+    return _adam(numbers).init(net)
+
+
+@eqx.filter_jit
+def _projected(net: Any, toward: Any, numbers: _Numbers, kind: _Kind) -> tuple[Any, Any]:
+    if kind.constraint == "clipping":
+        return clipped(net, numbers.clip), toward
+    if kind.constraint == "spectral":
+        return within_unit_norm(net, toward)
+    return net, toward
 
 
 def _terms(
@@ -350,39 +381,8 @@ def _steps(
             rows = Rows(train.x[chosen], train.s[chosen])
         slope = jax.grad(misfit)(player.net, rows, loss_key)
         change, opt = _adam(numbers).update(slope, player.opt, player.net)
-        net, directions = eqx.apply_updates(player.net, change), player.directions
-        if kind.constraint == "clipping":
-            net = jax.tree.map(lambda w: jnp.clip(w, -numbers.clip, numbers.clip), net)
-        elif kind.constraint == "spectral":
-            net, directions = _within_unit_norm(net, directions)
-        return _Player(net, opt, directions)
+        net = eqx.apply_updates(player.net, change)
+        net, toward = _projected(net, player.directions, numbers, kind)
+        return _Player(net, opt, toward)
 
     return loops.fori(start, stop, move, player)
-
-
-def _matrix(w: Array) -> Array:
-    """Return a layer's weights as a matrix: (outputs, inputs), or a convolution's (k·k·in, out)."""
-    return w if w.ndim == 2 else w.reshape(-1, w.shape[-1])
-
-
-def _directions(net: Any) -> Any:
-    """Return where the power iteration of each matrix starts; None for what is no matrix."""
-    return jax.tree.map(lambda w: jnp.ones(_matrix(w).shape[1]) if w.ndim > 1 else None, net)
-
-
-def _within_unit_norm(net: Any, directions: Any) -> tuple[Any, Any]:
-    """Return matrices divided by their largest singular value where it is above 1, and its directions."""
-
-    def turned(w, v):
-        if v is None:
-            return None
-        for _ in range(TURNS):
-            v = _matrix(w).T @ (_matrix(w) @ v)
-            v = v / (jnp.linalg.norm(v) + SMALL)
-        return v
-
-    def shrunk(w, v):
-        return w if v is None else w / jnp.maximum(1.0, jnp.linalg.norm(_matrix(w) @ v))
-
-    directions = jax.tree.map(turned, net, directions)
-    return jax.tree.map(shrunk, net, directions), directions

@@ -24,6 +24,7 @@ and sums of so few are far from normal. The status says both.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -43,6 +44,7 @@ __all__ = ["fssd_test"]
 SHARE = 0.2
 SMALL = 1e-2  # beside the variance of the alternative, Jitkrittum et al.'s
 ITERATIONS = 40
+AT_ONCE = 2**20  # features of rows in memory
 REACH = 10.0  # standard deviations beyond the rows where a location may go
 
 
@@ -101,14 +103,9 @@ def fssd_test(
     width = median_bandwidth(chosen, median_key) if given is None else given
     if optimise:
         width, places = _optimised(kernel, width, places, chosen, chosen_s)
-    tau = np.asarray(
-        _features(kernel_named(kernel, width), places, jnp.asarray(rows), jnp.asarray(s)), np.float64
-    )
-    n = len(tau)
-    value = n * _unbiased(tau)
-    centred = tau - tau.mean(0)
-    gram = centred @ centred.T if n < tau.shape[1] else centred.T @ centred
-    eigenvalues = np.maximum(scipy.linalg.eigvalsh(gram), 0) / n
+    n, features = len(rows), places.size
+    unbiased, eigenvalues, deciding = _moments(kernel_named(kernel, width), places, rows, s)
+    value = n * unbiased
     chi = np.asarray(jax.random.normal(null_key, (draws, len(eigenvalues))), np.float64) ** 2
     null = (chi - 1) @ eigenvalues
     return TestResult(
@@ -116,7 +113,7 @@ def fssd_test(
         statistic=float(value),
         p_value=bootstrap_p_value(value, null),
         null=f"weighted χ², {draws} draws",
-        status=_status(tau),
+        status=_status(deciding, features),
         n=n,
         settings={
             "kernel": kernel,
@@ -141,19 +138,43 @@ def _given_width(owner: str, bandwidth: str | float | None, optimise: bool) -> f
     return check_number(owner, "bandwidth", bandwidth, above=0)
 
 
-def _status(tau: np.ndarray) -> str:
-    n, features = tau.shape
+def _status(deciding: np.ndarray, features: int) -> str:
+    """Return what the squares ‖τ‖² of the rows tell of the level."""
+    n = len(deciding)
     if n < features:
         return f"conservative: {n} rows for {features} features"
-    counted = effective_rows(np.sum(tau**2, 1))
+    counted = effective_rows(deciding)
     few = f"conservative: at the locations {n} rows count as {counted:.0f}"
     return "ok" if counted >= FEW_DECIDE else few
 
 
-def _unbiased(tau: np.ndarray) -> float:
-    n = len(tau)
-    mean = tau.mean(0)
-    return float(n / (n - 1) * mean @ mean - np.mean(np.sum(tau**2, 1)) / (n - 1))
+def _moments(
+    kernel: Kernel, places: np.ndarray, x: np.ndarray, s: np.ndarray
+) -> tuple[float, Float[np.ndarray, " k"], Float[np.ndarray, " n"]]:
+    """Return the unbiased ‖E τ‖², the eigenvalues of cov τ that may differ from 0, and each ‖τ‖².
+
+    τ is never whole: some rows at a time, twice, for of a covariance about a known mean every digit is good.
+    """
+    n, features = len(x), places.size
+    size = max(1, AT_ONCE // features)
+
+    def parts() -> Iterator[np.ndarray]:
+        for i in range(0, n, size):
+            tau = _features(kernel, places, jnp.asarray(x[i : i + size]), jnp.asarray(s[i : i + size]))
+            yield np.asarray(tau, np.float64)
+
+    total, squares = np.zeros(features), []
+    for tau in parts():
+        total += tau.sum(0)
+        squares.append(np.sum(tau**2, 1))
+    mean, square = total / n, np.concatenate(squares)
+    unbiased = float(n / (n - 1) * mean @ mean - square.mean() / (n - 1))
+    if n < features:  # then the rows' products are the smaller matrix, and all τ no larger than the other
+        centred = np.concatenate(list(parts())) - mean
+        gram = centred @ centred.T
+    else:
+        gram = sum((tau - mean).T @ (tau - mean) for tau in parts())
+    return unbiased, np.maximum(scipy.linalg.eigvalsh(gram), 0) / n, square
 
 
 @jax.jit

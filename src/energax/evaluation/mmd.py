@@ -97,11 +97,13 @@ def mmd_test(
     chosen, kept = split_and_choose(owner, kernel, bandwidth, samples, of_samples, split_key, median_key)
     first, second = first[kept[0]], second[kept[1]]
     z = np.concatenate([first, second])
-    weights = np.concatenate([np.full(len(first), 1 / len(first)), np.full(len(second), -1 / len(second))])
     seed = int(jax.random.randint(order_key, (), 0, 2**31 - 1))
     rng = np.random.default_rng(seed)
-    orders = np.stack([np.arange(len(z)), *(rng.permutation(len(z)) for _ in range(draws))])
-    forms = quadratic_forms(KernelBlock(chosen), (z,), weights.astype(np.float32)[orders])
+    # A byte for each row and permutation, 0 of the first sample and 1 of the second, and no order for long.
+    of = np.repeat(np.array([0, 1], np.int8), [len(first), len(second)])
+    kinds = np.stack([of, *(of[rng.permutation(len(z))] for _ in range(draws))])
+    weights = np.array([1 / len(first), -1 / len(second)], np.float32)
+    forms = quadratic_forms(KernelBlock(chosen), (z,), kinds, weights)
     sizes = {"rows": len(first), "reference": len(second)}
     least = min(sizes.values())
     few = f"few rows in the smaller sample ({least}): of its level, but only gross differences are seen"
