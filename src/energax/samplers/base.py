@@ -27,7 +27,7 @@ from energax.derivatives import Score, bind
 from energax.devices import gather, spread
 from energax.loops import compiles_loop, fori, repeat
 from energax.samplers.schedules import Schedule
-from energax.typing import Array, Condition, Event, Events, Key, Metrics, Model
+from energax.typing import Array, Condition, Event, Events, Key, Metrics, Model, Scalar
 
 __all__ = ["Observer", "Run", "Sampler", "check_conditional", "check_energy", "run", "walk"]
 
@@ -55,6 +55,10 @@ class Sampler(eqx.Module):
         """Standard deviation of the noise its schedule begins at, or None if it has none of its own."""
         return None
 
+    def law_temperature(self, i: jax.Array | int) -> float | Scalar:
+        """Return T of the law exp(−E/T) that step i keeps: 1, of dynamics without temperatures."""
+        return 1.0
+
     def noise(self, sigma_0: float) -> Schedule:
         """Return the noise that coordinates carry at each step; σ₀ is the unit of the energy."""
         raise InputError(f"{type(self).__name__} does not say what noise its chains carry.")
@@ -75,8 +79,16 @@ class Sampler(eqx.Module):
         """Return where the chain is."""
         return state
 
+    def whole(self, state: Any) -> Event:
+        """Return all that the law is of: where the chain is, and what it hides (layers of hidden units)."""
+        return self.position(state)
+
+    def joint(self, model: Model) -> Model:
+        """Return the energy of `whole`: the model itself, of a chain that hides nothing."""
+        return model
+
     def moved_to(self, model: Model, state: Any, x: Event) -> Any:
-        """Return the state of a chain put at x by someone else: x, where a state is a position."""
+        """Return the state of a chain whose whole is made x by someone else: x, where a state is that."""
         return x
 
 

@@ -74,6 +74,10 @@ class Metropolis(Sampler):
         longest = max(len(self.step_size), len(self.temperature))
         return longest if longest > 1 else None
 
+    def law_temperature(self, i: jax.Array | int) -> Scalar:
+        """Return T_i."""
+        return self.temperature(i)
+
     def noise(self, sigma_0: float) -> Schedule:
         """Return σ₀√T_i, the noise that coordinates of curvature 1/σ₀² carry at each step."""
         return Schedule(sigma_0 * np.sqrt(np.asarray(self.temperature.values)))
