@@ -17,7 +17,7 @@ from energax.objectives import (
     ReplayBufferLikelihood,
     ShortRunLikelihood,
 )
-from energax.samplers import BlockGibbs, Langevin, run
+from energax.samplers import BlockGibbs, Langevin, Sampler, run
 from energax.samplers.pools import FromData, Kept, Persistent, Replay, marginals
 from energax.testing import check_objective
 from energax.testing.objective import _check_minimum, _Isotropic
@@ -26,6 +26,29 @@ from ..samplers.mutants import DroppedRatio, Frozen, Metropolis
 from . import mutants
 
 EXACT = Metropolis(0.9)
+GAUSSIAN = ex.energies.Gaussian(jnp.zeros(4), jnp.eye(4))
+WIDE = ex.energies.Gaussian(jnp.zeros(4), 4 * jnp.eye(4))  # noise of four times the data's variance
+
+
+class Autoregression(Sampler):
+    """x ← r x + √((1 − r²)/a) z: exact for E = ½a‖x‖², and of a variance that can be written down.
+
+    A start's variance s has become q s + (1 − q)/a after k steps, q = r^{2k}.
+    """
+
+    r: float = eqx.field(static=True)
+
+    def init(self, model, x, key):
+        return x
+
+    def step(self, model, state, key, i):
+        noise = jax.random.normal(key, state.shape)
+        return self.r * state + jnp.sqrt((1 - self.r**2) / model.a) * noise, {}
+
+
+def at_first_order(bias, h):
+    """Whether a bias halves with h, up to terms of second order."""
+    return 1.7 < bias(h) / bias(h / 2) < 2.4
 
 
 def test_contrastive_divergence_rests_at_the_density(key):
@@ -61,21 +84,82 @@ def test_the_checker_rejects_each_mutant(mutant, key):
 def test_unadjusted_chains_have_the_bias_they_declare(method, key):
     # On N(0, I) a Langevin chain of E = ½a‖x‖² has variance 1/(a(1 − ηa/2)): matched at the a that
     # solves a − ηa²/2 = 1, which is where one step from the data leaves their variance, too.
-    eta, gaussian = 0.2, ex.energies.Gaussian(jnp.zeros(4), jnp.eye(4))
+    eta = 0.2
     objective = method(Langevin(eta), 2)
     assert objective.target.order == 1
     biased = (1 - (1 - 2 * eta) ** 0.5) / eta
-    _check_minimum(objective, _Isotropic, biased, gaussian, key, 15)
+    _check_minimum(objective, _Isotropic, biased, GAUSSIAN, key, 15)
     with pytest.raises(AssertionError):
-        _check_minimum(objective, _Isotropic, 1.0, gaussian, key, 15)
+        _check_minimum(objective, _Isotropic, 1.0, GAUSSIAN, key, 15)
+
+
+class Silent(ReplayBufferLikelihood):
+    """Starts chains anew, and says nothing."""
+
+    @property
+    def target(self):
+        return Density()
+
+
+def test_chains_that_start_anew_bias_at_the_order_of_their_share(key):
+    # The ends' variance V = q(ρs + (1 − ρ)V) + (1 − q)/a is that of the data, 1, at this a.
+    q, s = 0.25, 4.0
+    wanted = lambda share: (1 - q) / (1 - q * (1 + share * (s - 1)))  # noqa: E731
+    assert at_first_order(lambda share: wanted(share) - 1, 0.2)
+    for share in (0.2, 0.1):
+        objective = ReplayBufferLikelihood(Autoregression(0.5), 1, size=256, restart=share, noise=WIDE)
+        assert (objective.target.why, objective.target.order) == (
+            "the share of chains that start anew at noise",
+            1.0,
+        )
+        _check_minimum(objective, _Isotropic, wanted(share), GAUSSIAN, key, 20)
+    assert isinstance(ReplayBufferLikelihood(EXACT, 5, restart=0.0).target, Density)
+    assert isinstance(PersistentContrastiveDivergence(EXACT, 5, restart=0.1).target, ex.objectives.Biased)
+    with pytest.raises(AssertionError):
+        check_objective(Silent(EXACT, 5, size=128, restart=0.3), key=key, refreshes=20)
+
+
+def test_all_that_biases_is_declared_by_what_vanishes_last():
+    both = ShortRunLikelihood(Langevin(0.1), 5, gradient_penalty=0.1).target
+    assert both.order == 1.0
+    for cause in ("a penalty on", "chains of 5 steps that start at noise", "the step size of Langevin"):
+        assert cause in both.why
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_short_run_of_an_exact_kernel_forgets_geometrically(steps, key):
+    # 1 = q s + (1 − q)/a with q = r^{2k}: a − 1 is of the order of q, less than any power of 1/k.
+    q, s = 0.4 ** (2 * steps), 4.0
+    objective = ShortRunLikelihood(Autoregression(0.4), steps, noise=WIDE)
+    assert objective.target.order == float("inf")
+    _check_minimum(objective, _Isotropic, (1 - q) / (1 - q * s), GAUSSIAN, key, 1)
+
+
+@pytest.mark.parametrize("penalty", ["energy_penalty", "gradient_penalty"])
+def test_a_penalty_biases_at_its_first_order(penalty, key):
+    # Chains that are independent draws of the model; with d = 4 the slopes in a are 2(1 − 1/a) of the
+    # contrast, 12α(a + 1/a) of the squared energies (E‖x‖⁴ = d(d + 2)v²) and 4γa of the squared slopes.
+    def wanted(h):
+        if penalty == "energy_penalty":
+            return ((1 + 12 * h * (2 - 12 * h)) ** 0.5 - 1) / (12 * h)
+        return ((1 + 8 * h) ** 0.5 - 1) / (4 * h)
+
+    h = {"energy_penalty": 0.01, "gradient_penalty": 0.05}[penalty]
+    assert at_first_order(lambda h: 1 - wanted(h), h)
+    for size in (h, h / 2):
+        objective = ContrastiveDivergence(Autoregression(0.0), 1, **{penalty: size})
+        assert objective.target.order == 1.0
+        _check_minimum(objective, _Isotropic, wanted(size), GAUSSIAN, key, 1)
+    with pytest.raises(AssertionError):
+        _check_minimum(objective, _Isotropic, 1.0, GAUSSIAN, key, 1)
 
 
 def test_a_short_run_is_biased_by_what_it_remembers(key):
     # From N(0, s²I), k steps leave r^{2k} of the start's variance, r = 1 − ηa.
-    gaussian, start = ex.energies.Gaussian(jnp.zeros(4), jnp.eye(4)), 9.0
+    start = 9.0
     noise = ex.energies.Gaussian(jnp.zeros(4), start * jnp.eye(4))
     objective = ShortRunLikelihood(Langevin(0.2), 5, noise=noise)
-    assert objective.target.order == float("inf")
+    assert objective.target.order == 1.0  # the step's, which longer runs keep
 
     def variance(a):
         r = (1 - 0.2 * a) ** 2
@@ -86,7 +170,7 @@ def test_a_short_run_is_biased_by_what_it_remembers(key):
         middle = (low + high) / 2
         low, high = (middle, high) if variance(middle) > 1 else (low, middle)
     assert low > 1.2  # the bias is there to be seen
-    _check_minimum(objective, _Isotropic, low, gaussian, key, 1)
+    _check_minimum(objective, _Isotropic, low, GAUSSIAN, key, 1)
 
 
 def test_penalties_are_what_they_say(key):

@@ -16,7 +16,8 @@ What each leads to, if its model holds the data's law p. With an exact kernel th
 leave p where it is, so the mean gradient vanishes there; from elsewhere contrastive divergence
 does not follow the likelihood's gradient, only a contraction of it (for one Langevin step of
 size ε²/2 it is ε²/2 · ∇D_F, score matching's: §4.3). With unadjusted Langevin chains all are
-biased at first order in the step; a short run from noise also by what k steps cannot forget.
+biased at first order in the step; a short run from noise also by what k steps cannot forget, and
+chains of which a share ρ starts anew at noise at first order in ρ (where their noise is not p).
 """
 
 from __future__ import annotations
@@ -110,15 +111,25 @@ class MaximumLikelihood(Objective):
 
     @property
     def target(self) -> Density | Biased:
-        """The density with an exact kernel and no penalty; else what the bias is of."""
+        """The density with an exact kernel, no fresh starts and no penalty; else what the bias is of."""
+        causes = self._causes()
+        if not causes:
+            return Density()
+        return Biased(" and ".join(causes), min(causes.values()))
+
+    def _causes(self) -> dict[str, float]:
+        """Return what biases the minimum, and at which order each vanishes."""
+        causes = {}
         if any(self.penalised):
-            return Biased("a penalty on the energy or its gradient", 1.0)
+            causes["a penalty on the energy or its gradient"] = 1.0
         if isinstance(self.pool, FromNoise):
             # What a chain remembers of its start falls faster than any power of 1/steps.
-            return Biased(f"chains of {self.steps} steps that start at noise", float("inf"))
+            causes[f"chains of {self.steps} steps that start at noise"] = float("inf")
+        if isinstance(self.pool, Replay) and self.pool.restarts:
+            causes["the share of chains that start anew at noise"] = 1.0
         if self.sampler.bias_order is not None:
-            return Biased(f"the step size of {type(self.sampler).__name__}", self.sampler.bias_order)
-        return Density()
+            causes[f"the step size of {type(self.sampler).__name__}"] = self.sampler.bias_order
+        return causes
 
     @property
     def tunables(self) -> dict[str, float]:
