@@ -9,7 +9,17 @@ from blackjax.mcmc import hmc
 
 import energax as ex
 from energax.energies import Gaussian, GaussianMixture
-from energax.samplers import HMC, MALA, NUTS, annealed_hmc, annealed_langevin, annealed_mala, run, schedules
+from energax.samplers import (
+    HMC,
+    MALA,
+    NUTS,
+    Langevin,
+    annealed_hmc,
+    annealed_langevin,
+    annealed_mala,
+    run,
+    schedules,
+)
 from energax.samplers.metropolis import log_density
 from energax.testing import assert_mean, check_sampler
 
@@ -146,7 +156,12 @@ def test_what_is_reported(key):
     assert 8 < info["leapfrog_steps"].mean() < 32
     assert info["divergences"].sum() == 0
     assert run(NUTS(1e3), energy, x, key=key, steps=5).info["divergences"].mean() == 1
-    assert run(HMC(1e3, 2), energy, x, key=key, steps=5).info["acceptance"].max() == 0
+    refused = run(HMC(1e3, 2), energy, x, key=key, steps=5).info
+    assert refused["acceptance"].max() == 0
+    # As Langevin's: the slope where a step came from, here the start for ever.
+    np.testing.assert_allclose(refused["score_norm"], np.sqrt((x**2).mean(1)), rtol=1e-5)
+    first = [run(s, energy, x, key=key, steps=1).info["score_norm"] for s in (Langevin(0.1), MALA(0.1, 3.0))]
+    np.testing.assert_allclose(first[1], first[0], rtol=1e-6)
 
 
 def test_annealed_hmc_finds_the_weights_of_the_modes(key):
