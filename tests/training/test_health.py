@@ -305,6 +305,19 @@ def test_rejecting_says_the_acceptance_and_what_to_try(seed):
     assert "smaller step size" in found.remedy
 
 
+def test_a_short_fit_that_rejects_everything_is_named_at_its_end(seed):
+    rows = rows_of(standing(acceptance=0.002)(np.random.default_rng(seed)))
+    monitor = Monitor()
+    assert watch(monitor, rows[SICK : SICK + 10]) is None
+    found = monitor.at_end(9)
+    assert (found.name, found.since, found.step) == ("rejecting", 0, 9)
+    # Ten such steps at the end of others are not certain, and no step says nothing.
+    monitor = Monitor()
+    assert watch(monitor, rows[SICK - 20 : SICK + 10]) is None
+    assert monitor.at_end(29) is None
+    assert Monitor().at_end(0) is None
+
+
 def test_frozen_chains_say_their_age(seed):
     found = watch(Monitor(), rows_of(FINDINGS["frozen-chains"][0](np.random.default_rng(seed))))
     assert f"at a mean age of {found.step} updates" in found.sentence

@@ -14,6 +14,7 @@ every training step: same key, same chains.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ __all__ = ["Observer", "Run", "Sampler", "check_conditional", "check_energy", "r
 Observer = Callable[[Model, Event, jax.Array], Any]
 """(model, x, i) ↦ what to record of one chain before step i; vmapped over chains."""
 
+LEAST_ACCEPTED = 0.01  # mean acceptance under which chains as good as stand still
 REPORT_EVERY = 100  # steps between calls of `progress`, when nothing is observed
 
 
@@ -124,6 +126,7 @@ def run(
     observers: Mapping[str, Observer] | None = None,
     every: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    warn: bool = True,
 ) -> Run:
     """Run one chain from each row of x.
 
@@ -147,6 +150,8 @@ def run(
         Steps between records; required with observers.
     progress
         Called as progress(done, steps) after each chunk of steps.
+    warn
+        Whether to warn where next to no proposal was accepted, so that the chains are still at their start.
 
     Raises
     ------
@@ -203,6 +208,13 @@ def run(
         if values
     }
     info = {name: np.asarray(value) / max(total, 1) for name, value in totals.items()}
+    accepted = np.mean(info["acceptance"]) if warn and total and "acceptance" in info else 1.0
+    if accepted < LEAST_ACCEPTED:
+        warnings.warn(
+            f"run: {accepted:.2g} of the proposals were accepted, so that the chains are all but where they "
+            "started; try a tenth of the step size, or let samplers.adapt find it.",
+            stacklevel=2,
+        )
     return Run(gather(jax.vmap(sampler.position)(states), came), stacked, np.asarray(times), info)
 
 

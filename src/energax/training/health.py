@@ -24,7 +24,7 @@ rules, by the name of what they find:
     exploding-score      the slope of the energy at the chains is beyond
     exploding-loss       the loss is beyond, and neither of these
     exploding-gradient   the gradient of the loss is beyond, and none of these
-    rejecting            under 1 % of proposals accepted in each of 25 steps
+    rejecting            under 1 % of proposals accepted in each of 25 steps, or of a shorter fit's
     frozen-chains        chains move under 1 % of their usual step, or not at all, in each of 25
     chains-do-not-meet   pairs of chains were given up before they met: at once
     slow-chains          all chains together are worth under 1/1000 of an independent draw, in each of 25
@@ -78,7 +78,7 @@ REMEDIES = {
     "gradient_penalty.",
     "exploding-loss": "A smaller learning rate, a warm-up or clipping the gradient (clip=1) often helps.",
     "exploding-gradient": "A smaller learning rate, a warm-up or clipping the gradient (clip=1) often helps.",
-    "rejecting": "A smaller step size of the chains.",
+    "rejecting": "A smaller step size of the chains (objective.step_size): a tenth of it is a good next try.",
     "frozen-chains": "Fresh chains, or a smaller learning rate: the energy has become too rough to move on.",
     "chains-do-not-meet": "Weights have grown until chains hardly leave their patterns: a smaller learning "
     "rate or a weight decay, or another objective (pcd). most=100 cuts pairs off there, with the bias of as "
@@ -201,6 +201,10 @@ class Monitor:
             self._remember(values)
         return found
 
+    def at_end(self, step: int) -> Diagnosis | None:
+        """Return what is certain once there are no steps after this one: that all of a short fit rejected."""
+        return self._rejected(step) if 0 < len(self.rejecting) == step + 1 else None
+
     def _non_finite(self, step: int, values: Mapping[str, float]) -> Diagnosis | None:
         for name in ("loss", "gradient_norm", "energy_gap", "score_norm"):
             value = values.get(name, 0.0)
@@ -277,11 +281,7 @@ class Monitor:
         self.rejecting = [*self.rejecting, accepted] if accepted < LEAST else []
         self.frozen = [*self.frozen, moved] if moved <= LEAST * usual else []
         if len(self.rejecting) == STILL:
-            mean = float(np.mean(self.rejecting))
-            sentence = (
-                f"{mean:.2g} of the chains' proposals were accepted in steps {step - STILL + 1} to {step}"
-            )
-            return Diagnosis("rejecting", step - STILL + 1, step, "acceptance", mean, LEAST, sentence)
+            return self._rejected(step)
         # Chains that are rejected stand still, too: let that be the name.
         if len(self.frozen) >= STILL and not self.rejecting:
             since = step - len(self.frozen) + 1
@@ -289,6 +289,11 @@ class Monitor:
             sentence = f"chains have moved {moved:.2g} a step since step {since}, of a usual {usual:.2g}{age}"
             return Diagnosis("frozen-chains", since, step, "chain_step", moved, usual, sentence)
         return None
+
+    def _rejected(self, step: int) -> Diagnosis:
+        since, mean = step - len(self.rejecting) + 1, float(np.mean(self.rejecting))
+        sentence = f"{mean:.2g} of the chains' proposals were accepted in steps {since} to {step}"
+        return Diagnosis("rejecting", since, step, "acceptance", mean, LEAST, sentence)
 
     def _slow(self, step: int, values: Mapping[str, float]) -> Diagnosis | None:
         """Return whether chains that go on hardly leave where they are, on the scale of their own spread."""
