@@ -344,10 +344,12 @@ class VariationalOptions:
 
 @dataclass(frozen=True)
 class UnbiasedOptions:
-    """Options of `objectives.UnbiasedContrastiveDivergence`."""
+    """Options of `objectives.UnbiasedContrastiveDivergence`; `most` cuts pairs off, a declared bias."""
 
     least: int = 1
+    most: int | None = None
     chains: int | None = None
+    patience: int = 10_000
 
 
 @dataclass(frozen=True)

@@ -274,6 +274,21 @@ def test_the_visible_layer_has_the_bounds_energy_and_its_chains_the_machines_law
     assert scipy.stats.chisquare(counts, n * p / p.sum()).pvalue > 1e-4
 
 
+def test_the_score_of_a_visible_layer_holds_its_means():
+    # The best means leave no slope of their own; means after one round would.
+    x, h = jnp.array([[0.3, 0.9], [-0.4, 1.2]]), 1e-2
+    machine = random_parameters(DeepBoltzmannMachine((2, 2), (3, 2), key=KEY), scale=1.0)
+
+    @jax.jit
+    def error(law):
+        shifts = h * jnp.eye(4).reshape(4, 2, 2)
+        slope = -(jax.vmap(law)(x + shifts) - jax.vmap(law)(x - shifts)) / (2 * h)
+        return jnp.max(jnp.abs(slope - ex.score(law, x).ravel()))
+
+    assert error(VisibleLayer(machine, iterations=100)) < 2e-4  # of float32 and h²; the slopes are of 1 to 5
+    assert error(VisibleLayer(machine, iterations=1)) > 2e-3
+
+
 def test_no_visible_layer_of_another_model():
     with pytest.raises(ex.InputError, match="a DeepBoltzmannMachine; got BernoulliRBM"):
         VisibleLayer(BernoulliRBM((2,), 2, key=KEY))

@@ -27,6 +27,7 @@ from energax.objectives import (
     ShiftedNoiseContrastiveEstimation,
     SlicedScoreMatching,
     Smoothed,
+    likelihood,
 )
 from energax.objectives.denoising import add_noise, squared_norms
 from energax.objectives.noise import draws
@@ -333,3 +334,10 @@ class FlippedCritic(LearnedSteinDiscrepancy):
     def loss(self, model, nuisance, state, batch, key):
         value, report = super().loss(model, nuisance, state, batch, key)
         return -value, report
+
+
+def share_without_the_sum(start, end, went_on):
+    """n (1 − ρ): forgets that later draws, too, are like this one."""
+    n = jnp.sum(went_on)
+    share = likelihood.independent_draws(start, end, went_on) / n
+    return n * 2 * share / (1 + share)

@@ -172,6 +172,33 @@ def test_pairs_cut_off_have_the_bias_of_as_many_steps_of_cd(most, key):
     assert float(report["longest_meeting_time"].max()) == most + 1
 
 
+def test_a_step_whose_pairs_do_not_meet_is_given_up_and_named(key):
+    objective = UnbiasedContrastiveDivergence(patience=1)
+    assert isinstance(objective.target, Density)
+    with pytest.raises(ex.DivergenceError, match=r"chains-do-not-meet: \d+ pairs .* after 1 sweeps") as stop:
+        ex.fit(RBM, objective, ROWS, key=key, steps=5, batch_size=32, progress=False)
+    assert stop.value.step == 0
+    np.testing.assert_array_equal(stop.value.fit.last.weights, RBM.weights)  # nothing was applied
+
+
+def test_the_last_pair_decides(key):
+    @jax.jit
+    def once(k):
+        _, report = UnbiasedContrastiveDivergence().refresh(RBM, None, None, Batch(ROWS[None]), k)
+        impatient = UnbiasedContrastiveDivergence(patience=6)
+        return report, *impatient.refresh(RBM, None, None, Batch(ROWS[None]), k)
+
+    given_up = []
+    for i in range(20):
+        whole, short, said = once(jax.random.fold_in(key, i))
+        late = float(whole["longest_meeting_time"]) > 6
+        assert (float(said["unmet"]) > 0) == late == bool(np.isnan(short.energy))
+        assert all(bool(np.isnan(g).all()) == late for g in jax.tree.leaves(short.gradient))
+        assert float(said["longest_meeting_time"]) == (7 if late else float(whole["longest_meeting_time"]))
+        given_up.append(late)
+    assert 0 < sum(given_up) < 20
+
+
 def test_meeting_times_of_independent_bits_are_known(key):
     # Without weights both of a pair move to one law: they meet in the first common step, or before
     # it if ξ stays where it was, with probability p(x).
@@ -245,3 +272,5 @@ def test_mistakes_are_named(key):
         objective.init(RBM, Batch(ROWS / 2), key, 4)
     with pytest.raises(ex.InputError, match="most must be a whole number of at least 5; got 4"):
         UnbiasedContrastiveDivergence(least=5, most=4)
+    with pytest.raises(ex.InputError, match="patience must be a whole number of at least 5; got 4"):
+        UnbiasedContrastiveDivergence(least=5, patience=4)

@@ -5,13 +5,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 
 import energax as ex
 from energax.objectives import Batch, Chains, ImprovedContrastiveDivergence
 from energax.samplers import BitGibbs, Langevin
-from energax.samplers.pools import FromData, Replay
+from energax.samplers.pools import FromData, Persistent, Replay
 from energax.testing import assert_mean
-from energax.testing.objective import _Isotropic
+from energax.testing.objective import _Isotropic, _minimum
 
 ETA, D = 0.2, 3  # below three dimensions the gradient of log distance has no variance
 GROUPS, ROWS = 64, 1024
@@ -94,6 +95,44 @@ def test_kappa_minus_one_is_the_gradient_of_contrastive_divergence(key):
         assert_mean(gradients(objective(kl_weight=0.0), a, key), wanted, allowance=allowance)
     with pytest.raises(AssertionError):  # the paper's sign
         assert_mean(gradients(objective(), a, key), wanted, allowance=allowance)
+
+
+def vanishes_at_first_order(at, eta):
+    """Whether a bias falls by about a half with the step, not by less than a quarter, nor as η² does."""
+    whole, half = at(eta), at(eta / 2)
+    return whole / 4 < half < 3 * whole / 4
+
+
+def test_chains_that_go_on_have_a_bias_of_first_order_in_the_step(key):
+    # By κ = 1 and w = d, the defaults, whose entropy of nearest neighbours is blurred; what is blurred is
+    # itself of the order of the step.
+    gaussian = ex.energies.Gaussian(jnp.zeros(4), jnp.eye(4))
+
+    def bias(eta):
+        improved = ImprovedContrastiveDivergence(Langevin(eta), 3, Persistent(128))
+        assert (improved.target.why, improved.target.order) == ("the step size of Langevin", 1.0)
+        a, error = _minimum(improved, _Isotropic, 1.0, gaussian, key, 6)
+        assert error < 0.01
+        return a - 1
+
+    assert vanishes_at_first_order(bias, ETA)
+
+
+def test_from_the_data_what_kappa_weighs_is_a_bias_that_stays():
+    # The slopes that the tests above hold the gradient to, of one step from the data.
+    def bias(eta, kappa):
+        def slope(a):
+            v = (1 - eta * a) ** 2 + 2 * eta
+            return 1 - v - 2 * eta * (1 - eta * a) * kappa * (a - 1 / v)
+
+        return scipy.optimize.brentq(slope, 1.0, 2.0) - 1
+
+    assert objective().target.order == 0.0
+    assert bias(0.01, 1.0) == pytest.approx(0.25, abs=0.01)
+    assert not vanishes_at_first_order(lambda eta: bias(eta, 1.0), 0.02)
+    assert objective(kl_weight=0.0).target.order == 1.0
+    assert vanishes_at_first_order(lambda eta: bias(eta, 0.0), 0.02)
+    assert ImprovedContrastiveDivergence(Langevin(ETA)).target.why.startswith("the share of chains")
 
 
 def test_the_loss_redoes_the_step_that_was_taken(key):

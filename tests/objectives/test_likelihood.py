@@ -17,15 +17,48 @@ from energax.objectives import (
     ReplayBufferLikelihood,
     ShortRunLikelihood,
 )
-from energax.samplers import BlockGibbs, Langevin, run
+from energax.objectives.likelihood import independent_draws
+from energax.samplers import BlockGibbs, Langevin, Sampler, run
 from energax.samplers.pools import FromData, Kept, Persistent, Replay, marginals
 from energax.testing import check_objective
-from energax.testing.objective import _check_minimum, _Isotropic
+from energax.testing.objective import GROUPS, _check_minimum, _Isotropic, _minimum
+from energax.testing.statistics import critical_value
 
 from ..samplers.mutants import DroppedRatio, Frozen, Metropolis
 from . import mutants
 
 EXACT = Metropolis(0.9)
+GAUSSIAN = ex.energies.Gaussian(jnp.zeros(4), jnp.eye(4))
+WIDE = ex.energies.Gaussian(jnp.zeros(4), 4 * jnp.eye(4))  # noise of four times the data's variance
+
+
+class Autoregression(Sampler):
+    """x ← r x + √((1 − r²)/a) z: exact for E = ½a‖x‖², and of a variance that can be written down.
+
+    A start's variance s has become q s + (1 − q)/a after k steps, q = r^{2k}.
+    """
+
+    r: float = eqx.field(static=True)
+
+    def init(self, model, x, key):
+        return x
+
+    def step(self, model, state, key, i):
+        noise = jax.random.normal(key, state.shape)
+        return self.r * state + jnp.sqrt((1 - self.r**2) / model.a) * noise, {}
+
+
+def lands(objective, wanted, key, refreshes=1):
+    """Fail unless the minimum is at `wanted`, near enough to tell it from the unbiased 1."""
+    a, error = _minimum(objective, _Isotropic, wanted, GAUSSIAN, key, refreshes)
+    allowed = critical_value(GROUPS) * error
+    assert allowed < abs(wanted - 1) / 2
+    assert abs(a - wanted) < allowed
+
+
+def at_first_order(bias, h):
+    """Whether a bias halves with h, up to terms of second order."""
+    return 1.7 < bias(h) / bias(h / 2) < 2.4
 
 
 def test_contrastive_divergence_rests_at_the_density(key):
@@ -61,21 +94,70 @@ def test_the_checker_rejects_each_mutant(mutant, key):
 def test_unadjusted_chains_have_the_bias_they_declare(method, key):
     # On N(0, I) a Langevin chain of E = ½a‖x‖² has variance 1/(a(1 − ηa/2)): matched at the a that
     # solves a − ηa²/2 = 1, which is where one step from the data leaves their variance, too.
-    eta, gaussian = 0.2, ex.energies.Gaussian(jnp.zeros(4), jnp.eye(4))
+    eta = 0.2
     objective = method(Langevin(eta), 2)
     assert objective.target.order == 1
     biased = (1 - (1 - 2 * eta) ** 0.5) / eta
-    _check_minimum(objective, _Isotropic, biased, gaussian, key, 15)
+    _check_minimum(objective, _Isotropic, biased, GAUSSIAN, key, 15)
     with pytest.raises(AssertionError):
-        _check_minimum(objective, _Isotropic, 1.0, gaussian, key, 15)
+        _check_minimum(objective, _Isotropic, 1.0, GAUSSIAN, key, 15)
+
+
+def test_chains_that_start_anew_bias_at_the_order_of_their_share(key):
+    # The ends' variance V = q(ρs + (1 − ρ)V) + (1 − q)/a is that of the data, 1, at this a.
+    q, s = 0.25, 4.0
+    wanted = lambda share: (1 - q) / (1 - q * (1 + share * (s - 1)))  # noqa: E731
+    assert at_first_order(lambda share: wanted(share) - 1, 0.2)
+    for share in (0.2, 0.1):
+        objective = ReplayBufferLikelihood(Autoregression(0.5), 1, size=256, restart=share, noise=WIDE)
+        assert (objective.target.why, objective.target.order) == (
+            "the share of chains that start anew at noise",
+            1.0,
+        )
+        lands(objective, wanted(share), key, refreshes=20)
+    assert isinstance(ReplayBufferLikelihood(EXACT, 5, restart=0.0).target, Density)
+    assert isinstance(PersistentContrastiveDivergence(EXACT, 5, restart=0.1).target, ex.objectives.Biased)
+
+
+def test_all_that_biases_is_declared_by_what_vanishes_last():
+    both = ShortRunLikelihood(Langevin(0.1), 5, gradient_penalty=0.1).target
+    assert both.order == 1.0
+    for cause in ("a penalty on", "chains of 5 steps that start at noise", "the step size of Langevin"):
+        assert cause in both.why
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_short_run_of_an_exact_kernel_forgets_geometrically(steps, key):
+    # 1 = q s + (1 − q)/a with q = r^{2k}: a − 1 is of the order of q, less than any power of 1/k.
+    q, s = 0.4 ** (2 * steps), 4.0
+    objective = ShortRunLikelihood(Autoregression(0.4), steps, noise=WIDE)
+    assert objective.target.order == float("inf")
+    lands(objective, (1 - q) / (1 - q * s), key)
+
+
+@pytest.mark.parametrize("penalty", ["energy_penalty", "gradient_penalty"])
+def test_a_penalty_biases_at_its_first_order(penalty, key):
+    # Chains that are independent draws of the model; with d = 4 the slopes in a are 2(1 − 1/a) of the
+    # contrast, 12α(a + 1/a) of the squared energies (E‖x‖⁴ = d(d + 2)v²) and 4γa of the squared slopes.
+    def wanted(h):
+        if penalty == "energy_penalty":
+            return ((1 + 12 * h * (2 - 12 * h)) ** 0.5 - 1) / (12 * h)
+        return ((1 + 8 * h) ** 0.5 - 1) / (4 * h)
+
+    h = {"energy_penalty": 0.01, "gradient_penalty": 0.05}[penalty]
+    assert at_first_order(lambda h: 1 - wanted(h), h)
+    for size in (h, h / 2):
+        objective = ContrastiveDivergence(Autoregression(0.0), 1, **{penalty: size})
+        assert objective.target.order == 1.0
+        lands(objective, wanted(size), key)
 
 
 def test_a_short_run_is_biased_by_what_it_remembers(key):
     # From N(0, s²I), k steps leave r^{2k} of the start's variance, r = 1 − ηa.
-    gaussian, start = ex.energies.Gaussian(jnp.zeros(4), jnp.eye(4)), 9.0
+    start = 9.0
     noise = ex.energies.Gaussian(jnp.zeros(4), start * jnp.eye(4))
     objective = ShortRunLikelihood(Langevin(0.2), 5, noise=noise)
-    assert objective.target.order == float("inf")
+    assert objective.target.order == 1.0  # the step's, which longer runs keep
 
     def variance(a):
         r = (1 - 0.2 * a) ** 2
@@ -86,7 +168,7 @@ def test_a_short_run_is_biased_by_what_it_remembers(key):
         middle = (low + high) / 2
         low, high = (middle, high) if variance(middle) > 1 else (low, middle)
     assert low > 1.2  # the bias is there to be seen
-    _check_minimum(objective, _Isotropic, low, gaussian, key, 1)
+    _check_minimum(objective, _Isotropic, low, GAUSSIAN, key, 1)
 
 
 def test_penalties_are_what_they_say(key):
@@ -195,6 +277,54 @@ def test_a_buffer_restarts_as_often_as_it_says(key):
     assert abs(anew.mean() - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 4000)
     back = pool.put(kept, where, start)
     np.testing.assert_array_equal(np.asarray(back.age), np.where(anew, 1.0, 8.0))
+
+
+def worth(correlation, keep_score, key, n=20_000):
+    """Fail unless chains whose step has this correlation are worth n(1 − ρ)/(1 + ρ) draws."""
+    one, two = jax.random.normal(key, (2, n, 3))
+    start = {"a": 5 * one[:, 0], "b": 2 + one[:, 1:]}  # coordinates of unlike scales and means
+    end = jax.tree.map(
+        lambda x, z, m: m + correlation * (x - m) + (1 - correlation**2) ** 0.5 * z,
+        start,
+        {"a": 5 * two[:, 0], "b": two[:, 1:]},
+        {"a": 0.0, "b": 2.0},
+    )
+    anew = jnp.arange(n) < n // 2  # these leapt from far away, and tell nothing of mixing
+    start = jax.tree.map(lambda a: jnp.where(anew.reshape(-1, *[1] * (a.ndim - 1)), a + 30, a), start)
+    found = keep_score(start, end, ~anew)
+    wanted = n / 2 * (1 - correlation) / (1 + correlation)
+    # To the sampling error of a mean square over ten thousand chains, mostly of one coordinate.
+    assert abs(found / wanted - 1) < 0.1
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.99])
+def test_independent_draws_of_a_step(correlation, key):
+    worth(correlation, independent_draws, key)
+
+
+def test_draws_counted_wrongly_are_caught(key):
+    with pytest.raises(AssertionError):  # the leaps count as mixing
+        worth(0.99, lambda a, b, went_on: independent_draws(a, b, jnp.ones_like(went_on)), key)
+    with pytest.raises(AssertionError):  # an autoregression's share is not 1 − ρ
+        worth(0.5, mutants.share_without_the_sum, key)
+
+
+def test_what_chains_are_worth_at_the_edges(key):
+    x = jax.random.normal(key, (64, 2))
+    on = jnp.ones(64, bool)
+    assert float(independent_draws(x, x, on)) == 0  # none moved
+    assert float(independent_draws(x, -x, on)) == pytest.approx(64)  # never worth more than there are
+    assert float(independent_draws(x, x[::-1], ~on)) > 30  # where all began, all count
+    assert float(independent_draws(jnp.zeros((4, 2)), jnp.zeros((4, 2)), on[:4])) == 0
+
+
+def test_only_chains_that_go_on_are_judged_by_their_mixing(key):
+    batch = Batch(jax.random.normal(key, (1, 8, 2)))
+    objectives = (ContrastiveDivergence(EXACT, 2), PersistentContrastiveDivergence(EXACT, 2, chains=8))
+    for objective, told in zip(objectives, (False, True), strict=True):
+        energy = ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2))
+        _, state = objective.init(energy, Batch(batch.x[0]), key, 8)
+        assert ("chain_ess" in objective.refresh(energy, None, state, batch, key)[1]) == told
 
 
 def test_chains_keep_their_conditions(key):

@@ -2,8 +2,8 @@
 
 from blackjax.mcmc import diffusions, hmc, mala
 
-from energax.samplers import HMC, MALA
-from energax.samplers.metropolis import Chain, log_density
+from energax.samplers import HMC, MALA, NUTS
+from energax.samplers.metropolis import Chain, Metropolis, log_density
 
 
 class DroppedRatio(MALA):
@@ -32,10 +32,22 @@ class ForgottenTemperature(HMC):
         return end._replace(logdensity=end.logdensity / T, logdensity_grad=end.logdensity_grad / T), info
 
 
-class StaleCache(HMC):
+class _Stale(Metropolis):
     """Hands BlackJAX the log-density and gradient of the temperature of the step before."""
 
     def step(self, model, state, key, i):
         start = hmc.HMCState(state.x, -state.energy, state.score)
         end, info = self.transition(log_density(model, self.temperature(i)), start, key, i)
         return Chain(end.position, -end.logdensity, end.logdensity_grad), info
+
+
+class StaleHMC(HMC, _Stale):
+    pass
+
+
+class StaleMALA(MALA, _Stale):
+    pass
+
+
+class StaleNUTS(NUTS, _Stale):
+    pass

@@ -16,7 +16,7 @@ class AllLevels(ParallelTempering):
         )
 
     def position(self, state):
-        return jax.vmap(self.sampler.position)(state)
+        return jax.vmap(self.sampler.whole)(state)
 
 
 class WrongSign(AllLevels):
@@ -38,6 +38,22 @@ class HalfTheRatio(AllLevels):
 
     def log_ratio(self, gains, partner):
         return gains
+
+
+class AtTemperatureOne(AllLevels):
+    """Swaps as if its sampler had no temperature of its own."""
+
+    def law_temperature(self, i):
+        return 1.0
+
+
+class LeavesLayersBehind(AllLevels):
+    """Exchanges visible layers, and leaves the hidden ones where they are."""
+
+    def _swap(self, model, state, key, i):
+        hidden = state[1:]
+        (x, *_), acceptance = super()._swap(model, state, key, i)
+        return (x, *hidden), acceptance
 
 
 class FreeEnergyOverT(AllLevels):

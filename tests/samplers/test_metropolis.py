@@ -9,7 +9,17 @@ from blackjax.mcmc import hmc
 
 import energax as ex
 from energax.energies import Gaussian, GaussianMixture
-from energax.samplers import HMC, MALA, NUTS, annealed_hmc, annealed_langevin, annealed_mala, run, schedules
+from energax.samplers import (
+    HMC,
+    MALA,
+    NUTS,
+    Langevin,
+    annealed_hmc,
+    annealed_langevin,
+    annealed_mala,
+    run,
+    schedules,
+)
 from energax.samplers.metropolis import log_density
 from energax.testing import assert_mean, check_sampler
 
@@ -107,13 +117,19 @@ def is_a_fresh_start_at_every_temperature(sampler, key):
 UPS_AND_DOWNS = schedules.Schedule([1.0, 20.0, 0.05, 3.0, 0.1, 8.0, 0.02, 1.0])
 
 
-def test_a_change_of_temperature_is_a_fresh_start(key):
-    is_a_fresh_start_at_every_temperature(HMC(0.9, 2, UPS_AND_DOWNS), key)
-
-
-def test_a_stale_cache_is_caught(key):
+@pytest.mark.parametrize(
+    ("sampler", "stale"),
+    [
+        (HMC(0.9, 2, UPS_AND_DOWNS), mutants.StaleHMC(0.9, 2, UPS_AND_DOWNS)),
+        (MALA(0.7, UPS_AND_DOWNS), mutants.StaleMALA(0.7, UPS_AND_DOWNS)),
+        (NUTS(1.1, None, 2, UPS_AND_DOWNS), mutants.StaleNUTS(1.1, None, 2, UPS_AND_DOWNS)),
+    ],
+    ids=["HMC", "MALA", "NUTS"],
+)
+def test_a_change_of_temperature_is_a_fresh_start_and_a_stale_cache_is_caught(sampler, stale, key):
+    is_a_fresh_start_at_every_temperature(sampler, key)
     with pytest.raises(AssertionError):
-        is_a_fresh_start_at_every_temperature(mutants.StaleCache(0.9, 2, UPS_AND_DOWNS), key)
+        is_a_fresh_start_at_every_temperature(stale, key)
 
 
 def test_a_mass_is_a_change_of_units(key):
@@ -145,17 +161,31 @@ def test_what_is_reported(key):
     # A half turn, π, takes 16 steps of 0.2; the doubling that completes it may overshoot to 32.
     assert 8 < info["leapfrog_steps"].mean() < 32
     assert info["divergences"].sum() == 0
-    assert run(NUTS(1e3), energy, x, key=key, steps=5).info["divergences"].mean() == 1
-    assert run(HMC(1e3, 2), energy, x, key=key, steps=5).info["acceptance"].max() == 0
+    assert run(NUTS(1e3), energy, x, key=key, steps=5, warn=False).info["divergences"].mean() == 1
+    with pytest.warns(UserWarning, match="run: 0 of the proposals were accepted.*samplers.adapt"):
+        refused = run(HMC(1e3, 2), energy, x, key=key, steps=5).info
+    assert refused["acceptance"].max() == 0
+    # As Langevin's: the slope where a step came from, here the start for ever.
+    np.testing.assert_allclose(refused["score_norm"], np.sqrt((x**2).mean(1)), rtol=1e-5)
+    first = [run(s, energy, x, key=key, steps=1).info["score_norm"] for s in (Langevin(0.1), MALA(0.1, 3.0))]
+    np.testing.assert_allclose(first[1], first[0], rtol=1e-6)
 
 
-def test_annealed_hmc_finds_the_weights_of_the_modes(key):
+@pytest.mark.parametrize(
+    ("make", "gradients"),
+    # A path of a quarter turn forgets fastest; MALA has as many gradients, four times the steps.
+    [(lambda T: HMC(0.22, 4, T), 4), (lambda T: MALA(0.15, T), 1)],
+    ids=["HMC", "MALA"],
+)
+def test_annealing_finds_the_weights_of_the_modes(make, gradients, key):
     # From a hot start far away to T = 1, where the law is exact: nothing is extrapolated.
     energy = GaussianMixture([0.25, 0.75], [[-1.0, 0.0], [1.0, 0.5]], 0.3 * jnp.eye(2))
-    hot, warm = schedules.constant(20.0, 10), schedules.geometric(20.0, 1.0, 20)
-    temperature = schedules.join(hot, warm, schedules.constant(1.0, 60))
-    sampler = HMC(0.22, 4, temperature)  # a path of a quarter turn forgets fastest
-    assert sampler.horizon == 90
+    hot, warm = (
+        schedules.constant(20.0, 40 // gradients),
+        schedules.geometric(20.0, 1.0, 80 // gradients),
+    )
+    sampler = make(schedules.join(hot, warm, schedules.constant(1.0, 240 // gradients)))
+    assert sampler.horizon == 360 // gradients
     start = 5 + 5 * jax.random.normal(key, (CHAINS, 2))
     x = run(sampler, energy, start, key=key).x
     exact = energy.sample(jax.random.fold_in(key, 1), 2_000_000)

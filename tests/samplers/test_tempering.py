@@ -1,20 +1,41 @@
 """Parallel tempering keeps the law of every level, of any sampler and any family, and finds far modes."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import energax as ex
-from energax.energies import BernoulliRBM, GaussianMixture, GeneralizedLogistic
-from energax.samplers import HMC, MALA, BitGibbs, BlockGibbs, Langevin, ParallelTempering, run, schedules
+from energax.energies import (
+    BernoulliRBM,
+    DeepBoltzmannMachine,
+    GaussianBernoulliRBM,
+    GaussianMixture,
+    GeneralizedLogistic,
+    VisibleLayer,
+)
+from energax.samplers import (
+    HMC,
+    MALA,
+    BitGibbs,
+    BlockGibbs,
+    Langevin,
+    ParallelTempering,
+    Preconditioned,
+    Reflected,
+    VisibleGibbs,
+    run,
+    schedules,
+)
 from energax.testing import StatisticalError, assert_mean
-from tests.energies.states import bits, chi_squared, random_parameters
+from tests.energies.states import bits, chi_squared, random_grid, random_parameters, spins
 
 from . import tempering_mutants as mutants
 
 CHAINS = 64 * 300
-T = np.array([1.0, 1.7, 3.0], np.float32)
+T = TEMPERATURES = np.array([1.0, 1.7, 3.0], np.float32)
 
 # At temperature T a logistic of shape α is the logit of a Beta(α/T, 1/T) variable: exact draws, and
 # exact moments of b = σ(z).
@@ -22,16 +43,17 @@ ALPHA = jnp.array([0.6, 2.0])
 SKEWED = GeneralizedLogistic(ALPHA, [0.5, -0.3], [1.0, 0.7])
 
 
-def tempered_draws(key, n):
+def tempered_draws(key, n, temperatures):
     one, two = jax.random.split(key)
-    shape = (n, len(T), 2)
-    z = jax.random.loggamma(one, ALPHA / T[:, None], shape)
-    return SKEWED.location + SKEWED.scale * (z - jax.random.loggamma(two, 1 / T[:, None], shape))
+    shape = (n, len(temperatures), 2)
+    z = jax.random.loggamma(one, ALPHA / temperatures[:, None], shape)
+    return SKEWED.location + SKEWED.scale * (z - jax.random.loggamma(two, 1 / temperatures[:, None], shape))
 
 
-def holds_every_level(sampler, key):
-    """Fail unless all levels keep their laws, and keep them independent, and swap."""
-    start = tempered_draws(key, CHAINS)
+def holds_every_level(sampler, key, own=1.0):
+    """Fail unless all levels keep their laws, at T times the sampler's own, independent, and swap."""
+    T = own * TEMPERATURES
+    start = tempered_draws(key, CHAINS, T)
     ran = run(sampler, SKEWED, start, key=jax.random.fold_in(key, 1), steps=12)
     b = jax.nn.sigmoid((ran.x - SKEWED.location) / SKEWED.scale)
     mean = ALPHA / (ALPHA + 1)
@@ -55,6 +77,24 @@ def test_every_level_keeps_its_law(make, key):
     holds_every_level(make(), key)
 
 
+def test_every_level_keeps_its_law_at_the_samplers_own_temperature(key):
+    holds_every_level(mutants.AllLevels(HMC(0.6, 2, 2.5), T, step_factors=np.sqrt(T)), key, 2.5)
+
+
+def test_swaps_that_forget_the_samplers_own_temperature_are_caught(key):
+    with pytest.raises(StatisticalError):
+        holds_every_level(mutants.AtTemperatureOne(HMC(0.6, 2, 2.5), T, step_factors=np.sqrt(T)), key, 2.5)
+
+
+def test_the_temperature_of_a_swap_is_that_of_the_step_before_it():
+    rising = schedules.Schedule([1.0, 2.0, 3.0, 4.0])
+    for inner in (HMC(0.1, temperature=rising), Langevin(0.1, rising), Reflected(Langevin(0.1, rising))):
+        tempering = ParallelTempering(inner, [1.0, 2.0], steps_between_swaps=2)
+        assert [float(tempering.law_temperature(i)) for i in range(2)] == [2.0, 4.0]
+    assert float(Preconditioned(Langevin(0.1, rising), np.eye(2)).law_temperature(1)) == 2.0
+    assert ParallelTempering(BitGibbs(), [1.0, 2.0]).law_temperature(0) == 1.0
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -76,35 +116,65 @@ def coupled(x):
 
 
 RBM = random_parameters(BernoulliRBM((3,), 2, key=jax.random.key(0)), scale=2.0)
+DBM = random_parameters(DeepBoltzmannMachine((2,), (2, 1), key=jax.random.key(0)), scale=1.2)
+
+
+class Counted(NamedTuple):
+    """A model whose states can be counted: its sampler, all states as rows, and an event of a row."""
+
+    model: Any
+    sampler: Any
+    states: np.ndarray
+    event: Any = lambda row: row
+    energy: Any = None  # of an event at temperature 1, where it is not the model
+
+
+def layers(row):
+    return row[:2], row[2:4], row[4:]
+
+
 # The hidden units see temperature, too: the law of x at T is not p(x)^{1/T}.
-MODELS = {"BitGibbs": (coupled, BitGibbs()), "BlockGibbs": (RBM, BlockGibbs())}
-STATES = bits(3)
+MODELS = {
+    "BitGibbs": Counted(coupled, BitGibbs(), bits(3)),
+    "BlockGibbs": Counted(RBM, BlockGibbs(), bits(3)),
+    "spins": Counted(random_grid(1, 3), BlockGibbs(), spins(3), lambda row: row.reshape(1, 3)),
+    "hidden layers": Counted(VisibleLayer(DBM), VisibleGibbs(), bits(5), layers, DBM),
+}
 
 
 def holds_every_state(make, name, key):
     """Fail unless every level, and every pair of neighbours, has each of its states as often as it must."""
-    model, sampler = MODELS[name]
-    at = (lambda t: model.tempered(t)) if hasattr(model, "tempered") else (lambda t: lambda x: model(x) / t)
-    laws = np.stack([jax.nn.softmax(-jax.vmap(at(t))(STATES)) for t in T]).astype(np.float64)
-    start = [
-        STATES[jax.random.categorical(jax.random.fold_in(key, k), jnp.log(laws[k]), shape=(CHAINS,))]
+    model, sampler, states, event, energy = MODELS[name]
+    energy = energy or model
+    whole = hasattr(energy, "tempered")
+    at = (lambda t: energy.tempered(t)) if whole else (lambda t: lambda x: energy(x) / t)
+    energies = [jax.vmap(lambda row, t=t: at(t)(event(row)))(states) for t in T]
+    laws = np.stack([jax.nn.softmax(-e) for e in energies]).astype(np.float64)
+    drawn = [
+        states[jax.random.categorical(jax.random.fold_in(key, k), jnp.log(laws[k]), shape=(CHAINS,))]
         for k in range(3)
     ]
-    ran = run(make(sampler, T), model, np.stack(start, 1), key=key, steps=9)
-    x = np.asarray(ran.x)
+    start = jax.vmap(jax.vmap(event))(np.stack(drawn, 1))
+    ran = run(make(sampler, T), model, start, key=key, steps=9)
+    x = np.concatenate([np.reshape(leaf, (CHAINS, 3, -1)) for leaf in jax.tree.leaves(ran.x)], 2)
     for k in range(3):
-        chi_squared(STATES, x[:, k], laws[k])
-    pairs = np.concatenate([np.repeat(STATES, 8, 0), np.tile(STATES, (8, 1))], 1)
+        chi_squared(*common(states, x[:, k], laws[k]))
+    n = len(states)
+    pairs = np.concatenate([np.repeat(states, n, 0), np.tile(states, (n, 1))], 1)
     for k in range(2):
         product = np.outer(laws[k], laws[k + 1]).ravel()
-        # What is rarer than the χ² allows is counted together.
-        index = (np.concatenate([x[:, k], x[:, k + 1]], 1) @ 2 ** np.arange(5, -1, -1)).astype(int)
-        common = product * CHAINS > 6
-        assert common.sum() > 20
-        hit = common[index]
-        chi_squared(pairs[common], pairs[index[hit]], product[common])
-    assert (x != np.stack(start, 1)).any((1, 2)).mean() > 0.5
+        chi_squared(*common(pairs, np.concatenate([x[:, k], x[:, k + 1]], 1), product))
+    assert (x != np.stack(drawn, 1)).any((1, 2)).mean() > 0.5
     assert 0.2 < ran.info["swap_acceptance"].mean() < 0.99
+
+
+def common(states, counted, law):
+    """Return the states that are no rarer than the χ² allows, the draws of them, and their law."""
+    often = law * CHAINS > 6
+    assert law[often].sum() > 0.8
+    place = {tuple(row): i for i, row in enumerate(states.tolist())}
+    index = np.array([place[tuple(row)] for row in counted.tolist()])
+    return states[often], states[index[often[index]]], law[often]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -113,11 +183,32 @@ def test_every_level_keeps_the_law_of_every_state(name, key):
 
 
 @pytest.mark.parametrize(
-    ("mutant", "name"), [(mutants.WrongSign, "BitGibbs"), (mutants.FreeEnergyOverT, "BlockGibbs")]
+    ("mutant", "name"),
+    [
+        (mutants.WrongSign, "BitGibbs"),
+        (mutants.FreeEnergyOverT, "BlockGibbs"),
+        (mutants.LeavesLayersBehind, "hidden layers"),
+    ],
 )
 def test_the_count_rejects_each_mutant(mutant, name, key):
     with pytest.raises(AssertionError, match="χ²"):
         holds_every_state(mutant, name, key)
+
+
+def test_every_level_of_a_machine_of_reals_keeps_its_law(key):
+    # A mixture over the hidden spins at each temperature, of which the moments are sums.
+    machine = random_parameters(GaussianBernoulliRBM((2,), 2, key=jax.random.key(0)), scale=1.5)
+    levels = [machine.tempered(t) for t in T]
+    start = np.stack([m.sample(jax.random.fold_in(key, k), CHAINS) for k, m in enumerate(levels)], 1)
+    ran = run(mutants.AllLevels(BlockGibbs(), T), machine, start, key=key, steps=9)
+    group = lambda a: np.asarray(a).reshape(64, -1, *a.shape[1:]).mean(1)  # noqa: E731
+    for k, level in enumerate(levels):
+        weights = jax.nn.softmax(level._log_weights())
+        means = jax.vmap(level.visible_mean)(jnp.asarray(spins(2)))
+        assert_mean(group(ran.x[:, k]), weights @ means, f"means of level {k}")
+        squares = weights @ (means**2 + level.variance)
+        assert_mean(group(ran.x[:, k] ** 2), squares, f"squares of level {k}")
+    assert 0.2 < ran.info["swap_acceptance"].mean() < 0.95
 
 
 def test_far_modes_are_found_with_their_weights(key):

@@ -98,6 +98,31 @@ class BlindToChains(Monitor):
         return None
 
 
+class BlindToPairs(Monitor):
+    """Takes a sum that pairs of chains never finished for any other that is not finite."""
+
+    def _apart(self, step, values):
+        return None
+
+
+class BlindToMixing(Monitor):
+    """Chains that move are chains that mix."""
+
+    def _slow(self, step, values):
+        return None
+
+
+class Demanding(Monitor):
+    """Wants an independent draw of each step."""
+
+    def _slow(self, step, values):
+        scaled = {
+            name: value * health.FEWEST_DRAWS if name == "chain_ess" else value
+            for name, value in values.items()
+        }
+        return super()._slow(step, scaled)
+
+
 class WithoutNats(Monitor):
     """Holds a gap of one nat for an explosion where it was nearly zero before."""
 
@@ -105,5 +130,14 @@ class WithoutNats(Monitor):
         super()._follow(step, name, value, 0.0)
 
 
-FALSE_ALARMS = [AbsoluteScale, OneStep, NoFloor, FirstLevel, Impatient, WithoutNats]
-MISSES = [AbsoluteScale, NoFinite, Forgiving, GrowthOnly, WrongSign, BlindToChains]
+FALSE_ALARMS = [AbsoluteScale, OneStep, NoFloor, FirstLevel, Impatient, WithoutNats, Demanding]
+MISSES = [
+    AbsoluteScale,
+    NoFinite,
+    Forgiving,
+    GrowthOnly,
+    WrongSign,
+    BlindToChains,
+    BlindToPairs,
+    BlindToMixing,
+]

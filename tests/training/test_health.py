@@ -51,6 +51,7 @@ def chains(rng):
         "score_norm": (0.2 + t / 100) * noise(rng, STEPS, 0.05),
         "acceptance": np.linspace(0.99, 0.05, STEPS) * noise(rng, STEPS, 0.1),
         "chain_step": np.linspace(1.0, 0.1, STEPS) * noise(rng, STEPS, 0.1),
+        "chain_ess": np.geomspace(60.0, 0.02, STEPS) * noise(rng, STEPS, 0.1),
         "chain_age": t.astype(float),
     }
 
@@ -100,7 +101,21 @@ def saddle(rng):
     return {"loss": gap, "energy_gap": gap, "gradient_norm": 0.5 * noise(rng, STEPS)}
 
 
-HEALTHY = [falling, cosine, chains, heavy, wild_start, converged, descending, deepening, saddle]
+def pairs(rng):
+    """Pairs of chains that meet ever later, but meet; now and then the chains hardly move for a while."""
+    t = np.arange(STEPS)
+    times = 2 + np.exp(t / 60) * noise(rng, STEPS)
+    lulls = np.where(t % 40 < 24, 1e-4, 1.0)
+    return {
+        "loss": noise(rng, STEPS),
+        "gradient_norm": noise(rng, STEPS),
+        "unmet": np.zeros(STEPS),
+        "longest_meeting_time": times,
+        "chain_ess": lulls,
+    }
+
+
+HEALTHY = [falling, cosine, chains, heavy, wild_start, converged, descending, deepening, saddle, pairs]
 
 
 def diverging(quantity, rate, sign=1):
@@ -157,6 +172,19 @@ def overflow(rng):
     return columns
 
 
+def given_up(rng):
+    """Three pairs of chains that do not meet, and a sum that is therefore none."""
+    columns, late = pairs(rng), np.arange(STEPS) == SICK
+    columns |= {name: np.where(late, np.nan, columns[name]) for name in ("loss", "gradient_norm")}
+    times = np.where(late, 10_001, columns["longest_meeting_time"])
+    return columns | {"unmet": np.where(late, 3, 0), "longest_meeting_time": times}
+
+
+def slow(rng):
+    """Chains that bring nothing from the first step on: there is no usual step that they fall behind."""
+    return chains(rng) | {"chain_ess": np.full(STEPS, 5e-4), "chain_step": 1e-5 * noise(rng, STEPS)}
+
+
 FINDINGS = {
     "exploding-energy": (diverging("energy_gap", 1.3, -1), SICK),
     "collapsing-energy": (diverging("energy_gap", 1.3, 1), SICK),
@@ -172,6 +200,9 @@ FINDINGS = {
     "non-finite, after a rise": (overflow, SICK),
     "rejecting": (standing(acceptance=0.002, chain_step=1e-9), SICK),
     "frozen-chains": (standing(chain_step=0.001), SICK),
+    "chains-do-not-meet": (given_up, SICK),
+    "slow-chains": (standing(chain_ess=5e-4), SICK),
+    "slow-chains, from the start": (slow, 0),
 }
 
 
@@ -185,7 +216,7 @@ def watch(monitor, rows, first=0):
 
 def scaled(columns, factor):
     """Return the history of the same fit in other units of x; energies are in nats."""
-    kept = ["acceptance", "chain_age"]
+    kept = ["acceptance", "chain_age", "chain_ess", "unmet", "longest_meeting_time"]
     if "energy_gap" in columns:
         kept += ["energy_gap", "loss"]
     return {name: values if name in kept else values * factor for name, values in columns.items()}
@@ -274,9 +305,35 @@ def test_rejecting_says_the_acceptance_and_what_to_try(seed):
     assert "smaller step size" in found.remedy
 
 
+def test_a_short_fit_that_rejects_everything_is_named_at_its_end(seed):
+    rows = rows_of(standing(acceptance=0.002)(np.random.default_rng(seed)))
+    monitor = Monitor()
+    assert watch(monitor, rows[SICK : SICK + 10]) is None
+    found = monitor.at_end(9)
+    assert (found.name, found.since, found.step) == ("rejecting", 0, 9)
+    # Ten such steps at the end of others are not certain, and no step says nothing.
+    monitor = Monitor()
+    assert watch(monitor, rows[SICK - 20 : SICK + 10]) is None
+    assert monitor.at_end(29) is None
+    assert Monitor().at_end(0) is None
+
+
 def test_frozen_chains_say_their_age(seed):
     found = watch(Monitor(), rows_of(FINDINGS["frozen-chains"][0](np.random.default_rng(seed))))
     assert f"at a mean age of {found.step} updates" in found.sentence
+
+
+def test_pairs_that_were_given_up_are_counted(seed):
+    found = watch(Monitor(), rows_of(given_up(np.random.default_rng(seed))))
+    said = f"3 pairs of chains had not met after 10,000 sweeps at step {SICK}, and the update was not applied"
+    assert found.sentence == said
+    assert "most=100" in found.remedy
+
+
+def test_slow_chains_say_what_they_brought(seed):
+    found = watch(Monitor(), rows_of(slow(np.random.default_rng(seed))))
+    assert found.sentence == "the chains together brought 0.0005 independent draws a step in steps 0 to 24"
+    assert "More steps of the chains" in found.remedy
 
 
 def test_an_overflow_names_what_rose_before(seed):

@@ -234,6 +234,14 @@ def test_chains_that_are_all_rejected(x):
     assert done.history[-1]["acceptance"] > 0.01
     with pytest.raises(ex.DivergenceError, match="of the chains' proposals were accepted in steps 0 to 24"):
         fit(10 * x, **settings)
+    # Too few steps to be sure on the way, but that is all there are; one rollback and it goes on.
+    with pytest.raises(ex.DivergenceError, match=r"rejecting: .* were accepted in steps 0 to 4") as stop:
+        fit(10 * x, **{**settings, "steps": 5})
+    assert stop.value.fit.status == "diverged"
+    short = fit(10 * x, on_divergence="rollback", **{**settings, "steps": 5})
+    assert short.status == "finished"
+    assert {r["diagnosis"] for r in short.rollbacks} == {"rejecting"}
+    assert short.history[-1]["acceptance"] > 0.01
 
 
 class Counted(DenoisingScoreMatching):

@@ -247,7 +247,8 @@ def _note_steps(trained: Trained, sampler: Sampler, z: np.ndarray) -> None:
     corrected: Sampler = MALA(float(free.step_size(0)))
     if isinstance(sampler, Reflected):
         corrected = Reflected(corrected, float(sampler.low), float(sampler.high))
-    accepted = acceptance(run_chains(corrected, trained.energy, z, key=jax.random.key(0), steps=1))
+    once = run_chains(corrected, trained.energy, z, key=jax.random.key(0), steps=1, warn=False)
+    accepted = acceptance(once)
     if not accepted > TOO_LARGE:
         print(
             f"note: of such Langevin steps {accepted:.0%} would be accepted, so these are not the energy's "

@@ -57,6 +57,10 @@ class VisibleLayer(Energy):
         """Return F(x), in nats; a derivative holds μ constant, which is exact where it has converged."""
         return -self.machine.variational_bound(x, 0.0, iterations=self.iterations)
 
+    def tempered(self, temperature: float | Scalar) -> VisibleLayer:
+        """Return the visible layer of the machine with the energy E/T; T may be traced."""
+        return VisibleLayer(self.machine.tempered(temperature), self.iterations)
+
     def start(self, x: Event, key: Key) -> Event:
         """Return all layers, those above x drawn upwards."""
         return self.machine.start(x, key)

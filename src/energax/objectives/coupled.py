@@ -15,8 +15,11 @@ That constant is such that the loss's value is mean E(x) less the unbiased estim
 
 Nothing is cut off, clipped or capped (the reference code stops after 100 steps, clips logits at ±10 and
 keeps the tenth draw of a rejection: three small biases). A step of training then lasts as long
-as its slowest pair, so watch `meeting_time`. `most` cuts pairs off, which is declared as a bias: the
-mean of a sum cut off at t = m telescopes to E[h(ξ_m)], so that it is exactly that of CD-m.
+as its slowest pair, so watch `meeting_time`: as weights grow, pairs come to stay apart in patterns that are
+hardly ever left. After `patience` steps a training step is given up: its sum is not a number, so that it
+is applied to nothing, and `unmet` pairs are reported, which the watch over training names. `most` cuts pairs
+off, which is declared as a bias: the mean of a sum cut off at t = m telescopes to E[h(ξ_m)], so that it is
+exactly that of CD-m.
 
 Sources: Qiu, Zhang & Wang (2020), "Unbiased contrastive divergence algorithm for training
 energy-based latent variable models"; Jacob, O'Leary & Atchadé (2020), "Unbiased Markov chain
@@ -73,17 +76,23 @@ class UnbiasedContrastiveDivergence(Objective):
         none, and a training step that lasts as long as its slowest pair.
     chains
         How many pairs; as many as a minibatch has rows if None. They start at its rows.
+    patience
+        Steps of ξ after which, without `most`, the training step is given up, its sum being NaN.
     """
 
     least: int = eqx.field(static=True)
     most: int | None = eqx.field(static=True)
     chains: int | None = eqx.field(static=True)
+    patience: int = eqx.field(static=True)
 
-    def __init__(self, least: int = 1, most: int | None = None, chains: int | None = None):
+    def __init__(
+        self, least: int = 1, most: int | None = None, chains: int | None = None, patience: int = 10_000
+    ):
         owner = "UnbiasedContrastiveDivergence"
         self.least = check_integer(owner, "least", least, at_least=1)
         self.most = None if most is None else check_integer(owner, "most", most, at_least=self.least)
         self.chains = None if chains is None else check_integer(owner, "chains", chains, at_least=1)
+        self.patience = check_integer(owner, "patience", patience, at_least=self.least)
 
     @property
     def target(self) -> Density | Biased:
@@ -106,7 +115,7 @@ class UnbiasedContrastiveDivergence(Objective):
     def refresh(
         self, model: Model, nuisance: Any, state: Any, batches: Batch, key: Key
     ) -> tuple[Any, Metrics]:
-        """Run pairs of chains until they meet; report when they did."""
+        """Run pairs of chains until they meet; report when they did, and how many have not."""
         rows = batches.x[-1]
         pairs = len(rows) if self.chains is None else self.chains
         start = rows[jnp.arange(pairs) % len(rows)]
@@ -130,7 +139,7 @@ class UnbiasedContrastiveDivergence(Objective):
         def going(carry: Any) -> Array:
             t, x, y, _, _ = carry
             unfinished = (t < self.least) | ~jnp.all(_equal(x, y))
-            return unfinished if self.most is None else unfinished & (t < self.most)
+            return unfinished & (t < (self.patience if self.most is None else self.most))
 
         def body(carry: Any) -> Any:
             t, x, y, total, met = carry
@@ -148,9 +157,13 @@ class UnbiasedContrastiveDivergence(Objective):
             "meeting_time": jnp.mean(met.astype(jnp.float32)),
             "longest_meeting_time": jnp.max(met).astype(jnp.float32),
         }
+        together = _equal(x, y)
         if self.most is not None:  # of pairs cut off, the meeting time is at least most + 1
-            report["met"] = jnp.mean(_equal(x, y).astype(jnp.float32))
-        return total, report
+            return total, report | {"met": jnp.mean(together.astype(jnp.float32))}
+        # A sum without its last terms would be a bias that nobody declared.
+        whole = jnp.all(together)
+        total = jax.tree.map(lambda a: jnp.where(whole, a, jnp.nan), total)
+        return total, report | {"unmet": jnp.sum(~together).astype(jnp.float32)}
 
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:
         """Return mean E(x) − ⟨θ, G⟩, shifted to the value of mean E(x) less the estimate of E_p[E]."""

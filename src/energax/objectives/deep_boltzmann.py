@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from energax.checks import check, check_integer
 from energax.energies import DeepBoltzmannMachine
 from energax.objectives.base import Batch, Chains, Objective
-from energax.objectives.likelihood import energies_of
+from energax.objectives.likelihood import energies_of, independent_draws
 from energax.objectives.requirements import require_binary
 from energax.objectives.targets import Biased
 from energax.samplers import BlockGibbs, walk
@@ -87,11 +87,12 @@ class DeepBoltzmannLikelihood(Objective):
     def refresh(
         self, model: Model, nuisance: Any, state: Any, batches: Batch, key: Key
     ) -> tuple[Any, Metrics]:
-        """Move the chains by sweeps; report how far."""
+        """Move the chains by sweeps; report how far, and what they are worth."""
         start = state.value
         ends, report = walk(BlockGibbs(), model, start, key, self.steps)
         moved = jax.tree.map(lambda a, b: jnp.mean((a - b) ** 2), ends, start)
         report["chain_step"] = jnp.sqrt(sum(jax.tree.leaves(moved)) / len(jax.tree.leaves(moved)))
+        report["chain_ess"] = independent_draws(start, ends, jnp.ones(self.chains, bool))
         return Chains(ends), report
 
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:

@@ -17,6 +17,11 @@ of nearest neighbours (Kozachenko & Leonenko 1987),
     H(q) ≈ w · mean log min_{j≠i} ‖x_i(θ) − sg x_j‖ + constant,       w = d.
 
 The reference code has w = 0.3 whatever the dimension; only w = d estimates the entropy's gradient.
+
+Chains that go on are near the model, where what κ weighs is as small as the step. Chains that start at
+the data are not, and of the contrast's own size: in the limit of small steps the loss's gradient is
+(K − κ) η ∇D_F, D_F half the mean squared difference of the scores. So K steps from the data want κ < K, and
+even then the neighbours' blur of the entropy is a bias that no step size takes away.
 """
 
 from __future__ import annotations
@@ -32,9 +37,8 @@ from energax.checks import check, check_number
 from energax.derivatives import bind
 from energax.objectives.base import Batch, Chains
 from energax.objectives.likelihood import MaximumLikelihood, Negatives, energies_of
-from energax.objectives.targets import Biased
 from energax.samplers import Langevin, Sampler, walk
-from energax.samplers.pools import Kept, Pool, Replay
+from energax.samplers.pools import FromData, Kept, Pool, Replay
 from energax.typing import Array, Events, Float, Key, Metrics, Model, Scalar
 
 __all__ = ["ImprovedContrastiveDivergence"]
@@ -52,7 +56,7 @@ class ImprovedContrastiveDivergence(MaximumLikelihood):
     """E(x) − E(x̃) + κ (E_{sg θ}(x̃(θ)) − w · log nearest distance). Du et al. (2021).
 
     Leads near the density, with a bias of the order of the chains' step, as its chains are
-    unadjusted.
+    unadjusted, and of the share of chains that start anew; from `FromData` with one that stays.
 
     Parameters
     ----------
@@ -95,11 +99,12 @@ class ImprovedContrastiveDivergence(MaximumLikelihood):
             weight = check_number(owner, "entropy_weight", entropy_weight, at_least=0)
             self.entropy_weight = jnp.asarray(weight)
 
-    @property
-    def target(self) -> Biased:
-        """Biased by the chains' step, and by the penalties if there are any."""
-        declared = super().target
-        return declared if isinstance(declared, Biased) else Biased("the step size of Langevin", 1.0)
+    def _causes(self) -> dict[str, float]:
+        """Return what biases any maximum likelihood, and what κ does to chains that start at the data."""
+        causes = super()._causes()
+        if isinstance(self.pool, FromData) and bool(self.kl_weight != 0):
+            causes["the divergence from the model of chains that start at the data"] = 0.0
+        return causes
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return the pool before the first step, its chains as if they had just moved."""

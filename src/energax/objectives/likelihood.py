@@ -16,7 +16,8 @@ What each leads to, if its model holds the data's law p. With an exact kernel th
 leave p where it is, so the mean gradient vanishes there; from elsewhere contrastive divergence
 does not follow the likelihood's gradient, only a contraction of it (for one Langevin step of
 size ε²/2 it is ε²/2 · ∇D_F, score matching's: §4.3). With unadjusted Langevin chains all are
-biased at first order in the step; a short run from noise also by what k steps cannot forget.
+biased at first order in the step; a short run from noise also by what k steps cannot forget, and
+chains of which a share ρ starts anew at noise at first order in ρ (where their noise is not p).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ __all__ = [
     "ReplayBufferLikelihood",
     "ShortRunLikelihood",
     "energies_of",
+    "independent_draws",
 ]
 
 FOLLOW_THE_SCORE = (Langevin, MALA, HMC, NUTS)
@@ -52,6 +54,37 @@ FOLLOW_THE_SCORE = (Langevin, MALA, HMC, NUTS)
 def energies_of(model: Model, x: Events, condition: Condition | None = None) -> Array:
     """Return the energies of rows, shape (n,)."""
     return jax.vmap(lambda x, c: evaluate(model, x, c))(x, condition)
+
+
+def independent_draws(start: Events, end: Events, went_on: Array) -> Scalar:
+    """Return how many independent draws a training step's chains are worth: n (1 − ρ)/(1 + ρ), at most n.
+
+    For chains in equilibrium E(x′ − x)² = 2(1 − ρ) var(x), ρ the correlation between the step's two ends, of
+    all coordinates together; the share is that of an autoregression with this ρ (`samplers.diagnostics.ess`
+    asks for whole chains). The variance is that between the chains: what none of them crosses counts.
+
+    Parameters
+    ----------
+    start, end
+        Where chains were before the step and after it, leading axis n.
+    went_on
+        Which chains did not start anew: the leap from noise or data is no mixing. If none did, all count.
+    """
+    chosen = jnp.where(jnp.any(went_on), went_on, True).astype(jnp.float32)
+    n = jnp.sum(chosen)
+
+    def mean(a: Array) -> Array:
+        return jnp.tensordot(chosen, a, 1) / n
+
+    def sums(a: Array, b: Array) -> tuple[Scalar, Scalar]:
+        middle = (mean(a) + mean(b)) / 2
+        spread = mean((a - middle) ** 2) + mean((b - middle) ** 2)  # twice the variance
+        return jnp.sum(mean((a - b) ** 2)), jnp.sum(spread)
+
+    leaves = zip(jax.tree.leaves(start), jax.tree.leaves(end), strict=True)
+    moved, spread = (sum(values) for values in zip(*(sums(a, b) for a, b in leaves), strict=True))
+    apart = jnp.where(spread > 0, moved / jnp.where(spread > 0, spread, 1.0), 0.0)  # 1 − ρ
+    return n * jnp.minimum(apart / jnp.maximum(2 - apart, apart), 1.0)
 
 
 class Negatives(eqx.Module):
@@ -110,15 +143,25 @@ class MaximumLikelihood(Objective):
 
     @property
     def target(self) -> Density | Biased:
-        """The density with an exact kernel and no penalty; else what the bias is of."""
+        """The density with an exact kernel, no fresh starts and no penalty; else what the bias is of."""
+        causes = self._causes()
+        if not causes:
+            return Density()
+        return Biased(" and ".join(causes), min(causes.values()))
+
+    def _causes(self) -> dict[str, float]:
+        """Return what biases the minimum, and at which order each vanishes."""
+        causes = {}
         if any(self.penalised):
-            return Biased("a penalty on the energy or its gradient", 1.0)
+            causes["a penalty on the energy or its gradient"] = 1.0
         if isinstance(self.pool, FromNoise):
             # What a chain remembers of its start falls faster than any power of 1/steps.
-            return Biased(f"chains of {self.steps} steps that start at noise", float("inf"))
+            causes[f"chains of {self.steps} steps that start at noise"] = float("inf")
+        if isinstance(self.pool, Replay) and self.pool.restarts:
+            causes["the share of chains that start anew at noise"] = 1.0
         if self.sampler.bias_order is not None:
-            return Biased(f"the step size of {type(self.sampler).__name__}", self.sampler.bias_order)
-        return Density()
+            causes[f"the step size of {type(self.sampler).__name__}"] = self.sampler.bias_order
+        return causes
 
     @property
     def tunables(self) -> dict[str, float]:
@@ -157,11 +200,15 @@ class MaximumLikelihood(Objective):
         return Chains(Negatives(kept, Batch(x, start.condition))), report
 
     def _movement(self, start: Kept, x: Events, kept: Kept | None) -> Metrics:
-        """Return how far chains moved, root mean square of a coordinate, and their mean age."""
+        """Return how far chains moved, root mean square of a coordinate; of chains that go on also more.
+
+        That is their mean age, and the independent draws that they are worth together in this step.
+        """
         moved = jax.tree.map(lambda a, b: jnp.mean((a - b) ** 2), x, start.x)
         report = {"chain_step": jnp.sqrt(sum(jax.tree.leaves(moved)) / len(jax.tree.leaves(moved)))}
         if kept is not None:
             report["chain_age"] = jnp.mean(kept.age)
+            report["chain_ess"] = independent_draws(start.x, x, start.age > 0)
         return report
 
     def loss(self, model: Model, nuisance: Any, state: Any, batch: Batch, key: Key) -> tuple[Scalar, Metrics]:

@@ -105,7 +105,7 @@ def adapt(
         tuned, x = _with_mass(sampler, model, x, condition, mass_key, wanted, windows)
     factor, x = _with_step(tuned, model, x, condition, step_key, wanted, steps - windows - measured)
     tuned = tuned.scaled(factor)
-    ran = run(tuned, model, x, key=run_key, steps=measured, condition=condition)
+    ran = run(tuned, model, x, key=run_key, steps=measured, condition=condition, warn=False)
     acceptance = float(ran.info["acceptance"].mean())
     check(
         acceptance >= wanted / 4,

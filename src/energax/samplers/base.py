@@ -14,6 +14,7 @@ every training step: same key, same chains.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -27,13 +28,14 @@ from energax.derivatives import Score, bind
 from energax.devices import gather, spread
 from energax.loops import compiles_loop, fori, repeat
 from energax.samplers.schedules import Schedule
-from energax.typing import Array, Condition, Event, Events, Key, Metrics, Model
+from energax.typing import Array, Condition, Event, Events, Key, Metrics, Model, Scalar
 
 __all__ = ["Observer", "Run", "Sampler", "check_conditional", "check_energy", "run", "walk"]
 
 Observer = Callable[[Model, Event, jax.Array], Any]
 """(model, x, i) ↦ what to record of one chain before step i; vmapped over chains."""
 
+LEAST_ACCEPTED = 0.01  # mean acceptance under which chains as good as stand still
 REPORT_EVERY = 100  # steps between calls of `progress`, when nothing is observed
 
 
@@ -55,6 +57,10 @@ class Sampler(eqx.Module):
         """Standard deviation of the noise its schedule begins at, or None if it has none of its own."""
         return None
 
+    def law_temperature(self, i: jax.Array | int) -> float | Scalar:
+        """Return T of the law exp(−E/T) that step i keeps: 1, of dynamics without temperatures."""
+        return 1.0
+
     def noise(self, sigma_0: float) -> Schedule:
         """Return the noise that coordinates carry at each step; σ₀ is the unit of the energy."""
         raise InputError(f"{type(self).__name__} does not say what noise its chains carry.")
@@ -75,8 +81,16 @@ class Sampler(eqx.Module):
         """Return where the chain is."""
         return state
 
+    def whole(self, state: Any) -> Event:
+        """Return all that the law is of: where the chain is, and what it hides (layers of hidden units)."""
+        return self.position(state)
+
+    def joint(self, model: Model) -> Model:
+        """Return the energy of `whole`: the model itself, of a chain that hides nothing."""
+        return model
+
     def moved_to(self, model: Model, state: Any, x: Event) -> Any:
-        """Return the state of a chain put at x by someone else: x, where a state is a position."""
+        """Return the state of a chain whose whole is made x by someone else: x, where a state is that."""
         return x
 
 
@@ -112,6 +126,7 @@ def run(
     observers: Mapping[str, Observer] | None = None,
     every: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    warn: bool = True,
 ) -> Run:
     """Run one chain from each row of x.
 
@@ -135,6 +150,8 @@ def run(
         Steps between records; required with observers.
     progress
         Called as progress(done, steps) after each chunk of steps.
+    warn
+        Whether to warn where next to no proposal was accepted, so that the chains are still at their start.
 
     Raises
     ------
@@ -191,6 +208,13 @@ def run(
         if values
     }
     info = {name: np.asarray(value) / max(total, 1) for name, value in totals.items()}
+    accepted = np.mean(info["acceptance"]) if warn and total and "acceptance" in info else 1.0
+    if accepted < LEAST_ACCEPTED:
+        warnings.warn(
+            f"run: {accepted:.2g} of the proposals were accepted, so that the chains are all but where they "
+            "started; try a tenth of the step size, or let samplers.adapt find it.",
+            stacklevel=2,
+        )
     return Run(gather(jax.vmap(sampler.position)(states), came), stacked, np.asarray(times), info)
 
 

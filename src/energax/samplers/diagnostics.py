@@ -29,7 +29,7 @@ import numpy as np
 from blackjax.diagnostics import ess_bulk, rhat
 
 from energax.checks import InputError, check, check_choice, check_integer, check_number
-from energax.samplers.base import Run
+from energax.samplers.base import LEAST_ACCEPTED, Run
 from energax.typing import Events
 
 __all__ = ["acceptance", "check_acceptance", "draws", "ess", "split_rhat", "to_inference_data"]
@@ -87,7 +87,7 @@ def acceptance(ran: Run) -> float:
     return float(np.mean(ran.info["acceptance"]))
 
 
-def check_acceptance(ran: Run, *, at_least: float = 0.01) -> float:
+def check_acceptance(ran: Run, *, at_least: float = LEAST_ACCEPTED) -> float:
     """Return the mean acceptance of a run, refusing a run that stood still.
 
     Parameters
@@ -109,7 +109,8 @@ def check_acceptance(ran: Run, *, at_least: float = 0.01) -> float:
         mean >= at_least,
         "run",
         "step_size",
-        "small enough that proposals are accepted (try a tenth of it, or let `samplers.adapt` find it)",
+        "small enough that proposals are accepted (try a tenth of it: on the command line --epsilon, of "
+        "training's own chains objective.step_size; or have it found: samplers.adapt, --sampler mala)",
         f"a mean acceptance of {mean:.2g}, and {still} of {chains} chains that never moved",
     )
     return mean

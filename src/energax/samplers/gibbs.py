@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from energax.checks import check, check_integer
 from energax.energies import GaussianBernoulliRBM, Ising, IsingGraph
+from energax.energies.visible import VisibleLayer
 from energax.samplers.base import Sampler
 from energax.typing import Array, Event, Key, Metrics, Model
 
@@ -112,6 +113,10 @@ class VisibleGibbs(BlockGibbs):
         """Return the visible layer."""
         return state[0]
 
-    def moved_to(self, model: Model, state: Event, x: Array) -> Event:
-        """Return the layers with x put in place of the visible one."""
-        return (x, *state[1:])
+    def whole(self, state: Event) -> Event:
+        """Return all layers."""
+        return state
+
+    def joint(self, model: Model) -> Model:
+        """Return the machine, the energy of all layers."""
+        return model.machine if isinstance(model, VisibleLayer) else model

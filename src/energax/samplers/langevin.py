@@ -105,6 +105,10 @@ class Langevin(Sampler):
         """One: the invariant law is off by O(η)."""
         return 1.0
 
+    def law_temperature(self, i: jax.Array | int) -> Scalar:
+        """Return T_i."""
+        return self.temperature(i)
+
     def noise(self, sigma_0: float) -> Schedule:
         """Return σ₀√T_i, the noise that coordinates of curvature 1/σ₀² carry at each step."""
         return Schedule(sigma_0 * np.sqrt(np.asarray(self.temperature.values)))

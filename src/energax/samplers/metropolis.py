@@ -74,6 +74,10 @@ class Metropolis(Sampler):
         longest = max(len(self.step_size), len(self.temperature))
         return longest if longest > 1 else None
 
+    def law_temperature(self, i: jax.Array | int) -> Scalar:
+        """Return T_i."""
+        return self.temperature(i)
+
     def noise(self, sigma_0: float) -> Schedule:
         """Return σ₀√T_i, the noise that coordinates of curvature 1/σ₀² carry at each step."""
         return Schedule(sigma_0 * np.sqrt(np.asarray(self.temperature.values)))
@@ -92,12 +96,14 @@ class Metropolis(Sampler):
         return Chain(x, *energy_and_score(model, x))
 
     def step(self, model: Model, state: Chain, key: Key, i: jax.Array) -> tuple[Chain, Metrics]:
-        """Return the chain after step i, and its probability of acceptance."""
+        """Return the chain after step i, what its kernel reports, and ‖∇E‖/√d where it came from."""
         T = self.temperature(i)
+        score_norm = jnp.sqrt(jnp.mean(ravel_pytree(state.score)[0] ** 2))
         log_p: Any = -state.energy / T
         start = hmc.HMCState(state.x, log_p, _scale(1 / T, state.score))
         end, info = self.transition(log_density(model, T), start, key, i)
-        return Chain(end.position, -T * end.logdensity, _scale(T, end.logdensity_grad)), info
+        chain = Chain(end.position, -T * end.logdensity, _scale(T, end.logdensity_grad))
+        return chain, {**info, "score_norm": score_norm}
 
     def transition(
         self, log_p: Callable[[Event], Scalar], start: hmc.HMCState, key: Key, i: jax.Array
@@ -113,7 +119,7 @@ class Metropolis(Sampler):
 class MALA(Metropolis):
     """x′ = x − η_i ∇E(x) + √(2 η_i T_i) z, accepted or refused: the Metropolis-adjusted Langevin algorithm.
 
-    Invariant law: exp(−E/T), exactly. Reports `acceptance`.
+    Invariant law: exp(−E/T), exactly. Reports `acceptance` and `score_norm`.
 
     Parameters
     ----------
@@ -143,7 +149,7 @@ class MALA(Metropolis):
 class HMC(Metropolis):
     """L leapfrog steps of size ε_i from fresh momenta, accepted or refused: Hamiltonian Monte Carlo.
 
-    Invariant law: exp(−E/T), exactly. Reports `acceptance`.
+    Invariant law: exp(−E/T), exactly. Reports `acceptance` and `score_norm`.
 
     Parameters
     ----------
@@ -189,7 +195,7 @@ class HMC(Metropolis):
 class NUTS(Metropolis):
     """Leapfrog steps of size ε_i until the path turns back, one point drawn from it: the no-U-turn sampler.
 
-    Invariant law: exp(−E/T), exactly. Reports `acceptance` (its mean along the path),
+    Invariant law: exp(−E/T), exactly. Reports `score_norm`, `acceptance` (its mean along the path),
     `leapfrog_steps` and `divergences` (1 where H is lost by more than 1,000 along the path).
     Chains that run together wait for the longest path among them.
 

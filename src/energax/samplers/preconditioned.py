@@ -18,7 +18,7 @@ from energax.derivatives import score
 from energax.samplers.base import Sampler
 from energax.samplers.langevin import Langevin
 from energax.samplers.schedules import Schedule
-from energax.typing import Array, ArrayLike, Event, Float, Key, Metrics, Model
+from energax.typing import Array, ArrayLike, Event, Float, Key, Metrics, Model, Scalar
 
 __all__ = ["Preconditioned"]
 
@@ -54,6 +54,10 @@ class Preconditioned(Sampler):
     def bias_order(self) -> float:
         """One: the invariant law is off by O(η)."""
         return 1.0
+
+    def law_temperature(self, i: jax.Array | int) -> Scalar:
+        """Return T_i."""
+        return self.langevin.law_temperature(i)
 
     def noise(self, sigma_0: float) -> Schedule:
         """Return the dynamics' own σ₀√T_i, the noise of a direction that R leaves as it is."""

@@ -65,6 +65,10 @@ class Reflected(Sampler):
         """That of the dynamics."""
         return self.sampler.bias_order
 
+    def law_temperature(self, i: jax.Array | int) -> float | Scalar:
+        """Return that of the dynamics."""
+        return self.sampler.law_temperature(i)
+
     def noise(self, sigma_0: float) -> Schedule:
         """Return the dynamics' own."""
         return self.sampler.noise(sigma_0)

@@ -7,9 +7,13 @@ pairs and the even ones in turn, change places with probability min(1, e^Δ),
 
     Δ = F_k(x_k) + F_{k+1}(x_{k+1}) − F_k(x_{k+1}) − F_{k+1}(x_k),
 
-which leaves the product of all levels' laws invariant, whatever the family F. For E/T it is
+which leaves the product of all levels' laws exp(−F_k) invariant, whatever the family F. For E/T it is
 Δ = (1/T_k − 1/T_{k+1})(E(x_k) − E(x_{k+1})). Hot levels pass between modes, and the cold one gets
-what they find.
+what they find. A sampler that runs at a temperature τ of its own keeps exp(−F_k/τ) at each level: its Δ is
+divided by τ.
+
+What changes place is all that the law is of (`Sampler.whole`): of a machine whose chains hide layers, all
+its layers, by their joint energy. Visible layers alone would leave hidden ones behind that are not theirs.
 
 Sources: Swendsen & Wang (1986); Geyer (1991); Okabe et al. (2001) for even and odd pairs in turn.
 """
@@ -47,14 +51,15 @@ class AtTemperature(eqx.Module):
 class ParallelTempering(Sampler):
     """A sampler at every temperature, and neighbours that change places.
 
-    Invariant law: the product over levels of exp(−F_k), as exactly as the sampler keeps each;
-    the position is the replica at temperature 1. Reports `swap_acceptance`, its mean over the pairs of
-    a step, and what the sampler reports, its mean over levels. All levels start at x.
+    Invariant law: the product over levels of exp(−F_k/τ), τ the sampler's own temperature (mostly 1), as
+    exactly as the sampler keeps each; the position is that of the first level. Reports
+    `swap_acceptance`, its mean over the pairs of a step, and what the sampler reports, its mean over
+    levels. All levels start at x.
 
     Parameters
     ----------
     sampler
-        How each level moves, at temperature 1 of its own energy: of any kind, exact or not.
+        How each level moves on its own energy: of any kind, exact or not.
     temperatures
         1 = T_1 < T_2 < …, at least two.
     steps_between_swaps
@@ -102,6 +107,10 @@ class ParallelTempering(Sampler):
         """That of the sampler: swaps are exact."""
         return self.sampler.bias_order
 
+    def law_temperature(self, i: jax.Array | int) -> float | Scalar:
+        """Return τ of the last step that the sampler takes in step i of this."""
+        return self.sampler.law_temperature((i + 1) * self.steps_between_swaps - 1)
+
     def scaled(self, factor: float | Array) -> ParallelTempering:
         """Return the dynamics with every level's step size multiplied by `factor`."""
         return eqx.tree_at(lambda s: s.sampler, self, self.sampler.scaled(factor))
@@ -140,9 +149,10 @@ class ParallelTempering(Sampler):
         partner = jnp.where((partner < 0) | (partner >= K), levels, partner)
         paired = partner != levels
 
-        x = jax.vmap(self.sampler.position)(state)
+        x = jax.vmap(self.sampler.whole)(state)
         others = jax.tree.map(lambda a: a[partner], x)
-        delta = self.log_ratio(self.gains(model, x, others), partner)
+        ratio = self.log_ratio(self.gains(model, x, others), partner)
+        delta = jnp.where(ratio == 0, 0.0, ratio / self.law_temperature(i))  # which may be 0, of a descent
         # Both of a pair hold the number that its lower level drew. A delta that is NaN swaps nothing.
         uniform = jax.random.uniform(key, (K,))[jnp.minimum(levels, partner)]
         swap = paired & (jnp.log(uniform) < delta)
@@ -159,7 +169,7 @@ class ParallelTempering(Sampler):
         """Return F_k(x_k) − F_k(other_k) of each level k."""
 
         def gain(x, other, temperature):
-            cold = at_temperature(model, temperature)
+            cold = self.sampler.joint(at_temperature(model, temperature))
             return evaluate(cold, x) - evaluate(cold, other)
 
         return jax.vmap(gain)(x, others, self.temperatures)
@@ -169,7 +179,7 @@ class ParallelTempering(Sampler):
         return gains + gains[partner]
 
     def position(self, state: Any) -> Event:
-        """Return where the replica at temperature 1 is."""
+        """Return where the replica of the first level is."""
         return self.sampler.position(jax.tree.map(lambda a: a[0], state))
 
 

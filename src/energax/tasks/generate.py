@@ -177,6 +177,7 @@ def anneal(
         observers=observers,
         every=every,
         progress=progress,
+        warn=False,  # refused below
     )
     if "acceptance" in result.info:
         check_acceptance(result)

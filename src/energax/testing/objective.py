@@ -289,6 +289,24 @@ def _check_minimum(
     key: Key,
     refreshes: int,
 ) -> None:
+    a, error = _minimum(objective, family, wanted, data, key, refreshes)
+    allowed = critical_value(GROUPS) * error + 1e-4 * abs(wanted)
+    assert abs(a - wanted) <= allowed, (
+        f"the minimum within the family of one factor a is at a = {a:.5g}, but the declared target has "
+        f"a = {wanted:.5g} (allowed {allowed:.2g})"
+    )
+
+
+def _minimum(
+    objective: Objective,
+    family: Callable[[Array], Any],
+    wanted: float,
+    data: Any,
+    key: Key,
+    refreshes: int,
+) -> tuple[float, float]:
+    """Return the a of the minimum, looked for from far below `wanted`, and its standard error."""
+
     @eqx.filter_jit
     def gradients(a):
         return _gradients(objective, family(a), _factor, lambda k, n: data.sample(k, n), key, refreshes)
@@ -310,9 +328,4 @@ def _check_minimum(
     noise = curvature.std(ddof=1) / np.sqrt(GROUPS)
     positive = curvature.mean() > critical_value(GROUPS) * noise
     assert positive, f"the loss is not convex where Newton's method ended, a = {a:.4g}"
-    error = slope(a).std(ddof=1) / np.sqrt(GROUPS) / curvature.mean()
-    allowed = critical_value(GROUPS) * error + 1e-4 * abs(wanted)
-    assert abs(a - wanted) <= allowed, (
-        f"the minimum within the family of one factor a is at a = {a:.5g}, but the declared target has "
-        f"a = {wanted:.5g} (allowed {allowed:.2g})"
-    )
+    return a, float(slope(a).std(ddof=1) / np.sqrt(GROUPS) / curvature.mean())

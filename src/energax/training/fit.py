@@ -303,6 +303,8 @@ class _Loop:
                 stop = min(edge, self.done + wanted)
                 began, first = time.perf_counter(), self.done
                 diagnosis = self.watch(self.chunk(stop), store)
+                if diagnosis is None and self.done == config.steps:
+                    diagnosis = self.monitor.at_end(self.done - 1)
                 if diagnosis is not None:
                     self.recover(diagnosis, log, store)
                     continue

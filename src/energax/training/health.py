@@ -2,9 +2,11 @@ r"""What goes wrong with a fit, named: a monitor that reads the metrics in order
 
 It knows metrics by name and judges those that an objective reports: `loss`, `gradient_norm`; of
 chains `energy_gap` (mean E of data less mean E of chains), `score_norm`, `acceptance`,
-`chain_step`, `chain_age`. Nothing is compared with a fixed scale but the gap, and the loss where
-it is one: they are in nats, and under three nothing is beyond, however small they were (a machine
-that leaves the saddle of independent units has had a gap of nearly zero). The *usual level* r of a
+`chain_step`, `chain_ess`, of pairs of chains `unmet`. `chain_age` is quoted, not judged: chains that
+never start anew are meant to grow old. Nothing is compared with a fixed scale but shares and counts of
+chains, and the gap, and the loss where it is one: they are in nats, and under three nothing is beyond,
+however small they were (a machine that leaves the saddle of independent units has had a gap of nearly
+zero). The *usual level* r of a
 quantity q is the upper quartile of |q| in the last 100 healthy steps, f the median of its first
 ten, and
 
@@ -22,8 +24,10 @@ rules, by the name of what they find:
     exploding-score      the slope of the energy at the chains is beyond
     exploding-loss       the loss is beyond, and neither of these
     exploding-gradient   the gradient of the loss is beyond, and none of these
-    rejecting            under 1 % of proposals accepted in each of 25 steps
+    rejecting            under 1 % of proposals accepted in each of 25 steps, or of a shorter fit's
     frozen-chains        chains move under 1 % of their usual step, or not at all, in each of 25
+    chains-do-not-meet   pairs of chains were given up before they met: at once
+    slow-chains          all chains together are worth under 1/1000 of an independent draw, in each of 25
 
 Beyond is a finding when, since the first sign, half of the steps were beyond and either there are
 15 and the later half lies above the earlier by 1.5, or there are 40 and the last ten do not lie
@@ -45,7 +49,7 @@ __all__ = ["Diagnosis", "Monitor"]
 
 WATCHED = ("energy_gap", "score_norm", "loss", "gradient_norm")  # the first that is beyond gives the name
 LEVELS = (*WATCHED, "chain_step")
-READ = (*LEVELS, "acceptance", "chain_age")
+READ = (*LEVELS, "acceptance", "chain_age", "chain_ess", "unmet", "longest_meeting_time")
 
 WINDOW = 100
 LEVEL = 0.75  # quantile
@@ -61,6 +65,7 @@ NATS = 3.0  # of a gap: a ratio of densities of 20
 RETURNED = 5
 STILL = 25  # steps without acceptance or movement
 LEAST = 0.01
+FEWEST_DRAWS = 0.001  # independent ones that all chains bring together in a step
 
 WORDS = {"energy_gap": "the energy gap", "score_norm": "the score at the chains", "loss": "the loss"}
 REMEDIES = {
@@ -73,8 +78,13 @@ REMEDIES = {
     "gradient_penalty.",
     "exploding-loss": "A smaller learning rate, a warm-up or clipping the gradient (clip=1) often helps.",
     "exploding-gradient": "A smaller learning rate, a warm-up or clipping the gradient (clip=1) often helps.",
-    "rejecting": "A smaller step size of the chains.",
+    "rejecting": "A smaller step size of the chains (objective.step_size): a tenth of it is a good next try.",
     "frozen-chains": "Fresh chains, or a smaller learning rate: the energy has become too rough to move on.",
+    "chains-do-not-meet": "Weights have grown until chains hardly leave their patterns: a smaller learning "
+    "rate or a weight decay, or another objective (pcd). most=100 cuts pairs off there, with the bias of as "
+    "many steps of CD.",
+    "slow-chains": "More steps of the chains between updates, or larger ones: as they are they bring nothing "
+    "of their own to learn from.",
 }
 
 
@@ -161,6 +171,7 @@ class Monitor:
         self.excursions: dict[str, Excursion] = {}
         self.rejecting: list[float] = []
         self.frozen: list[float] = []
+        self.slow: list[float] = []
 
     @property
     def memory(self) -> dict[str, np.ndarray]:
@@ -175,20 +186,24 @@ class Monitor:
     @property
     def sign(self) -> bool:
         """Whether there is a sign that is neither a finding yet nor over."""
-        return bool(self.excursions or self.rejecting or self.frozen)
+        return bool(self.excursions or self.rejecting or self.frozen or self.slow)
 
     def see(self, step: int, row: Mapping[str, Any]) -> Diagnosis | None:
         """Return what is certain after this step's metrics, if anything is."""
         values = {name: float(row[name]) for name in READ if name in row and np.ndim(row[name]) == 0}
-        found = self._non_finite(step, values)
+        found = self._apart(step, values) or self._non_finite(step, values)
         for name in WATCHED:
             if name in values and found is None:
                 in_nats = name == "energy_gap" or (name == "loss" and "energy_gap" in values)
                 self._follow(step, name, values[name], NATS if in_nats else 0.0)
-        found = found or self._still(step, values) or self._beyond(step, values)
+        found = found or self._still(step, values) or self._beyond(step, values) or self._slow(step, values)
         if found is None and not self.sign:
             self._remember(values)
         return found
+
+    def at_end(self, step: int) -> Diagnosis | None:
+        """Return what is certain once there are no steps after this one: that all of a short fit rejected."""
+        return self._rejected(step) if 0 < len(self.rejecting) == step + 1 else None
 
     def _non_finite(self, step: int, values: Mapping[str, float]) -> Diagnosis | None:
         for name in ("loss", "gradient_norm", "energy_gap", "score_norm"):
@@ -266,11 +281,7 @@ class Monitor:
         self.rejecting = [*self.rejecting, accepted] if accepted < LEAST else []
         self.frozen = [*self.frozen, moved] if moved <= LEAST * usual else []
         if len(self.rejecting) == STILL:
-            mean = float(np.mean(self.rejecting))
-            sentence = (
-                f"{mean:.2g} of the chains' proposals were accepted in steps {step - STILL + 1} to {step}"
-            )
-            return Diagnosis("rejecting", step - STILL + 1, step, "acceptance", mean, LEAST, sentence)
+            return self._rejected(step)
         # Chains that are rejected stand still, too: let that be the name.
         if len(self.frozen) >= STILL and not self.rejecting:
             since = step - len(self.frozen) + 1
@@ -278,6 +289,33 @@ class Monitor:
             sentence = f"chains have moved {moved:.2g} a step since step {since}, of a usual {usual:.2g}{age}"
             return Diagnosis("frozen-chains", since, step, "chain_step", moved, usual, sentence)
         return None
+
+    def _rejected(self, step: int) -> Diagnosis:
+        since, mean = step - len(self.rejecting) + 1, float(np.mean(self.rejecting))
+        sentence = f"{mean:.2g} of the chains' proposals were accepted in steps {since} to {step}"
+        return Diagnosis("rejecting", since, step, "acceptance", mean, LEAST, sentence)
+
+    def _slow(self, step: int, values: Mapping[str, float]) -> Diagnosis | None:
+        """Return whether chains that go on hardly leave where they are, on the scale of their own spread."""
+        draws = values.get("chain_ess", math.inf)
+        self.slow = [*self.slow, draws] if draws < FEWEST_DRAWS else []
+        if len(self.slow) < STILL:
+            return None
+        since, mean = step - len(self.slow) + 1, float(np.mean(self.slow))
+        sentence = (
+            f"the chains together brought {mean:.2g} independent draws a step in steps {since} to {step}"
+        )
+        return Diagnosis("slow-chains", since, step, "chain_ess", mean, FEWEST_DRAWS, sentence)
+
+    def _apart(self, step: int, values: Mapping[str, float]) -> Diagnosis | None:
+        """Return whether pairs of chains were given up; what their step would have taught is not finite."""
+        unmet = values.get("unmet", 0.0)
+        if not unmet > 0:
+            return None
+        after = values.get("longest_meeting_time", math.nan) - 1
+        met = f"{unmet:.0f} pairs of chains had not met after {after:,.0f} sweeps at step {step}"
+        sentence = f"{met}, and the update was not applied"
+        return Diagnosis("chains-do-not-meet", step, step, "unmet", unmet, math.nan, sentence)
 
     def _remember(self, values: Mapping[str, float]) -> None:
         row = [abs(values[name]) if name in values else -1.0 for name in LEVELS]

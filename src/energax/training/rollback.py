@@ -51,6 +51,8 @@ CHANGES = {
     "exploding-gradient": Change(("learning_rate",), False),
     "rejecting": Change(("step_size",), False),
     "frozen-chains": Change(("learning_rate",), True),
+    "chains-do-not-meet": Change(("learning_rate",), True),
+    "slow-chains": Change(("learning_rate",), True),
 }
 
 
