@@ -31,6 +31,7 @@ __all__ = [
     "GaussianRBMOptions",
     "ICAOptions",
     "ImprovedOptions",
+    "IsingGraphOptions",
     "IsingOptions",
     "KernelSteinOptions",
     "LearnedSteinOptions",
@@ -207,6 +208,11 @@ class IsingOptions:
     horizontal: float = 0.0
     vertical: float = 0.0
     field: float = 0.0
+
+
+@dataclass(frozen=True)
+class IsingGraphOptions:
+    """`energies.IsingGraph` has none: it starts without couplings, its fields from the data."""
 
 
 @dataclass(frozen=True)
@@ -472,6 +478,7 @@ ENERGIES: dict[str, type] = {
     "bernoulli-rbm": BernoulliRBMOptions,
     "gaussian-rbm": GaussianRBMOptions,
     "ising": IsingOptions,
+    "ising-graph": IsingGraphOptions,
     "ica": ICAOptions,
     "multigrid": MultigridOptions,
     "deep-boltzmann": DeepBoltzmannOptions,
@@ -512,6 +519,7 @@ MACHINES: dict[str, str | None] = {
     "bernoulli-rbm": "bits",
     "gaussian-rbm": None,
     "ising": "spins",
+    "ising-graph": "spins",
     "deep-boltzmann": "bits",
 }
 """Energies that can be drawn block by block, and the states they live on (None: the reals)."""

@@ -102,6 +102,7 @@ def train(
         energax train digits --set energy.width=256 --set sampler.hold=300 --dry-run
         energax train images/ --energy resnet --preprocess unit,pad:2,flip
         energax train mnist --energy bernoulli-rbm --objective persistent-cd
+        energax train votes.csv --energy ising-graph --objective persistent-cd
         energax train mnist --energy deep-boltzmann --objective variational-pcd
         energax train digits --energy multigrid --objective multigrid-cd
         energax train --resume runs/digits
@@ -124,8 +125,9 @@ def train(
     energy
         mlp (anything), mixer (images, fast on a CPU), resnet (images, on a GPU); mlp-field and
         mixer-field are scores that need not be a gradient; bernoulli-rbm (bits), gaussian-rbm
-        (reals), ising (spins on a grid) and deep-boltzmann (bits; energy.hidden=256,128 its layers,
-        energy.pretrain the updates of each in the stack it starts as) are Boltzmann machines;
+        (reals), ising (spins on a grid), ising-graph (spins, a coupling for each pair of columns) and
+        deep-boltzmann (bits; energy.hidden=256,128 its layers, energy.pretrain the updates of each in
+        the stack it starts as) are Boltzmann machines; bits become spins and spins bits by themselves;
         multigrid is a network for each scale of an image (energy.levels); ica
         (independent sources, mixed linearly) knows its log Z. [default: the preset's]
     steps
