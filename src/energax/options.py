@@ -254,10 +254,11 @@ class DynamicsOptions:
     steps
         Steps of each chain in one training step.
     step_size
-        η of Langevin and MALA, the leapfrog step of HMC (which takes ten); Gibbs has none.
+        η of Langevin and MALA, the leapfrog step of HMC (which takes ten) and of NUTS (which takes as
+        many as lead away, 63 at most); Gibbs has none.
     """
 
-    chain: Literal["auto", "gibbs", "langevin", "mala", "hmc"] = "auto"
+    chain: Literal["auto", "gibbs", "langevin", "mala", "hmc", "nuts"] = "auto"
     steps: int = 1
     step_size: float = 0.01
 
@@ -334,7 +335,7 @@ class MultigridDivergenceOptions(DynamicsOptions):
     By default their steps are corrected: as the energies sharpen, Langevin's of the same size ran away.
     """
 
-    chain: Literal["langevin", "mala", "hmc"] = "mala"
+    chain: Literal["langevin", "mala", "hmc", "nuts"] = "mala"
     steps: int = 30
     step_size: float = 0.005
 

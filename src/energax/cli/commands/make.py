@@ -62,7 +62,8 @@ def train(
         ratio               the probabilities of bits
 
     or maximum likelihood by Markov chains (block Gibbs for Boltzmann machines, else
-    Langevin; objective.chain, .steps and .step_size say which, how long, how large)
+    Langevin; objective.chain, .steps and .step_size say which (auto, gibbs, langevin,
+    mala, hmc, nuts), how long, how large)
 
         contrastive-divergence  chains start at the data: quick, blind far off
         persistent-cd       chains go on from step to step: Boltzmann machines
