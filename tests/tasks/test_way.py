@@ -7,8 +7,9 @@ import pytest
 import energax as ex
 from energax.config import RunConfig, replace
 from energax.energies import Gaussian, GaussianMixture, IsingGraph, Smoothings
+from energax.objectives import Batch, PersistentContrastiveDivergence
 from energax.options import OBJECTIVES, PAIRED
-from energax.samplers import HMC, MALA, NUTS, BlockGibbs, Langevin, ParallelTempering, run
+from energax.samplers import HMC, MALA, NUTS, BlockGibbs, Langevin, ParallelTempering
 from energax.tasks import anneal, generate, warm_up, way
 from energax.tasks.way import CORRECTED, OF_NOISE, chain
 from energax.testing import assert_mean
@@ -170,9 +171,13 @@ def test_the_chains_of_training_are_those_that_were_named(named, made):
 def test_paths_of_training_have_an_end(key):
     steep = Gaussian([0.0, 0.0], 1e4 * np.eye(2))  # paths of 0.01 turn back after thousands of steps
     changes = {"objective": "persistent-cd", "objective.chain": "nuts"}
-    start = np.asarray(steep.sample(key, 8))
-    ran = run(chain(replace(RunConfig(), changes), 2), steep, start, key=key)
-    assert set(ran.info["leapfrog_steps"]) == {63.0}
+    batch = Batch(steep.sample(key, 8))
+    objective = PersistentContrastiveDivergence(chain(replace(RunConfig(), changes)), 2, chains=8)
+    _, state = objective.init(steep, batch, key, 8)
+    batches = jax.tree.map(lambda a: a[None], batch)
+    _, report = objective.refresh(steep, None, state, batches, key)
+    assert float(report["leapfrog_steps"]) == 63
+    assert float(report["acceptance"]) > 0.99
 
 
 FAR = GaussianMixture([0.7, 0.3], [[-1.0, 0.5], [2.0, -1.0]], 0.09 * np.eye(2))

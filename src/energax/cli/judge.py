@@ -20,6 +20,7 @@ from energax.cli.show import print_table
 from energax.cli.trained import Trained
 from energax.data import read_table
 from energax.evaluation.bandwidth import BANDWIDTHS
+from energax.evaluation.posterior import is_posterior
 
 __all__ = ["compare", "judge"]
 
@@ -28,13 +29,15 @@ TABLES = evaluation.CriticTraining(standardise=True)  # columns come in units of
 
 
 class InDataUnits(eqx.Module):
-    """E(f(x)) − log|det ∂f/∂x|: the energy of rows in the data's own units."""
+    """E(f(x)) − log|det ∂f/∂x|: the energy of rows in the data's own units, also of flat ones."""
 
     energy: Any
     pipeline: Any
+    event_shape: tuple[int, ...] = eqx.field(static=True)
 
     def __call__(self, x: Any, condition: Any = None) -> Any:
-        return self.energy(self.pipeline.forward(x)) - self.pipeline.log_det(x)
+        event = x.reshape(self.event_shape)
+        return self.energy(self.pipeline.forward(event)) - self.pipeline.log_det(event)
 
 
 def judge(
@@ -68,11 +71,18 @@ def judge(
     if two:
         assert reference is not None
         settings = {"kernel": kernel or "rbf", "bandwidth": width, "draws": draws, "key": key}
-        return _told(evaluation.mmd_test(x, read_table(reference).rows, **settings), x)
+        y = read_table(reference).rows
+        if is_posterior(x):
+            rows, kept = evaluation.posterior_rows(x)
+            return _told(evaluation.mmd_test(rows[kept], y.reshape(len(y), -1), **settings), x)
+        return _told(evaluation.mmd_test(x, y, **settings), x)
     model = None
     if run is not None:
         model, trained = _of_run("test", run)
-        x = trained.read(file)[0]
+        if not is_posterior(x):
+            x = trained.read(file)[0]
+        numbers = int(np.prod(_event_shape(x)))
+        check(numbers == trained.size, "test", "FILE", f"of rows of {trained.size} numbers", f"{numbers}")
     elif log_density is not None:
         model = evaluation.LogDensity(_function(log_density, _event_shape(x)))
     law: dict[str, Any] = {
@@ -153,11 +163,11 @@ def _sample(file: str) -> Any:
 
 
 def _event_shape(x: Any) -> tuple[int, ...]:
-    return evaluation.posterior_rows(x)[0].shape[1:] if hasattr(x, "posterior") else x.shape[1:]
+    return evaluation.posterior_rows(x)[0].shape[1:] if is_posterior(x) else x.shape[1:]
 
 
 def _size(x: Any) -> str:
-    if hasattr(x, "posterior"):
+    if is_posterior(x):
         return f"{int(np.prod(list(x.posterior.sizes.values())[:2])):,} draws"
     return f"{len(x):,}, {int(np.prod(x.shape[1:]))} numbers each"
 
@@ -187,7 +197,7 @@ def _of_run(command: str, run: Path) -> tuple[Any, Trained]:
     trained.require_steins_identity(flag)
     energy = trained.way.energy(trained.energy)
     check(energy is not None, command, flag, "a run of an energy", "a vector field")
-    return InDataUnits(energy, trained.pipeline), trained
+    return InDataUnits(energy, trained.pipeline, trained.event), trained
 
 
 def _function(spelled: str, event_shape: tuple[int, ...]) -> Any:
