@@ -67,6 +67,7 @@ def test_options_are_the_constructors_arguments():
         options.BernoulliRBMOptions: ex.energies.BernoulliRBM,
         options.GaussianRBMOptions: ex.energies.GaussianBernoulliRBM,
         options.IsingOptions: ex.energies.Ising,
+        options.IsingGraphOptions: ex.energies.IsingGraph.from_data,
         options.ContrastiveDivergenceOptions: ex.objectives.ContrastiveDivergence,
         options.PersistentOptions: ex.objectives.PersistentContrastiveDivergence,
         options.ReplayOptions: ex.objectives.ReplayBufferLikelihood,

@@ -31,6 +31,7 @@ __all__ = [
     "GaussianRBMOptions",
     "ICAOptions",
     "ImprovedOptions",
+    "IsingGraphOptions",
     "IsingOptions",
     "KernelSteinOptions",
     "LearnedSteinOptions",
@@ -210,6 +211,11 @@ class IsingOptions:
 
 
 @dataclass(frozen=True)
+class IsingGraphOptions:
+    """`energies.IsingGraph` has none: it starts without couplings, its fields from the data."""
+
+
+@dataclass(frozen=True)
 class MultigridOptions:
     """Options of the networks of `energies.Multigrid`, one a level, each beside a Gaussian of the data there.
 
@@ -248,10 +254,11 @@ class DynamicsOptions:
     steps
         Steps of each chain in one training step.
     step_size
-        η of Langevin and MALA, the leapfrog step of HMC (which takes ten); Gibbs has none.
+        η of Langevin and MALA, the leapfrog step of HMC (which takes ten) and of NUTS (which takes as
+        many as lead away, 63 at most); Gibbs has none.
     """
 
-    chain: Literal["auto", "gibbs", "langevin", "mala", "hmc"] = "auto"
+    chain: Literal["auto", "gibbs", "langevin", "mala", "hmc", "nuts"] = "auto"
     steps: int = 1
     step_size: float = 0.01
 
@@ -328,7 +335,7 @@ class MultigridDivergenceOptions(DynamicsOptions):
     By default their steps are corrected: as the energies sharpen, Langevin's of the same size ran away.
     """
 
-    chain: Literal["langevin", "mala", "hmc"] = "mala"
+    chain: Literal["langevin", "mala", "hmc", "nuts"] = "mala"
     steps: int = 30
     step_size: float = 0.005
 
@@ -474,6 +481,7 @@ ENERGIES: dict[str, type] = {
     "bernoulli-rbm": BernoulliRBMOptions,
     "gaussian-rbm": GaussianRBMOptions,
     "ising": IsingOptions,
+    "ising-graph": IsingGraphOptions,
     "ica": ICAOptions,
     "multigrid": MultigridOptions,
     "deep-boltzmann": DeepBoltzmannOptions,
@@ -514,6 +522,7 @@ MACHINES: dict[str, str | None] = {
     "bernoulli-rbm": "bits",
     "gaussian-rbm": None,
     "ising": "spins",
+    "ising-graph": "spins",
     "deep-boltzmann": "bits",
 }
 """Energies that can be drawn block by block, and the states they live on (None: the reals)."""

@@ -200,7 +200,7 @@ def test_a_run_refuses_what_is_not_its_own(grid_run, digits_run, energax, here):
         status, _, err = energax("denoise", digits_run, "images.npy", option, value)
         assert status == 2
         assert (
-            f"{option} must be left out: only an Ising model (--energy ising) speaks of flipped pixels" in err
+            f"{option} must be left out: only an Ising grid (--energy ising) speaks of flipped pixels" in err
         )
 
 

@@ -366,6 +366,18 @@ def test_exact_draws_of_spins_have_the_enumerated_law(shape, key):
 # Bad input.
 
 
+def test_a_graph_starts_as_the_independent_law_of_its_data():
+    shares = np.array([0.1, 0.5, 0.8, 0.35])
+    rows = np.where(np.arange(1000)[:, None] < 1000 * shares, 1.0, -1.0).reshape(1000, 2, 2)
+    graph = IsingGraph.from_data(rows)
+    assert graph.event_shape == (2, 2)
+    assert not np.any(graph.matrix)
+    exact = jax.nn.sigmoid(2 * graph.local_field(jnp.ones((2, 2)))).ravel()
+    np.testing.assert_allclose(exact, (1000 * shares + 1) / 1002, rtol=1e-5)
+    with pytest.raises(ex.InputError, match=r"IsingGraph.from_data: x must be spins, -1 and 1; got an entry"):
+        IsingGraph.from_data((rows + 1) / 2)
+
+
 def test_mistakes_are_named(key):
     with pytest.raises(
         ex.InputError, match=r"x must be one event of shape \(2, 2\), 4 units; got shape \(3,\)"

@@ -6,11 +6,12 @@ import pytest
 
 import energax as ex
 from energax.config import RunConfig, replace
-from energax.energies import Gaussian, GaussianMixture, Smoothings
+from energax.energies import Gaussian, GaussianMixture, IsingGraph, Smoothings
+from energax.objectives import Batch, PersistentContrastiveDivergence
 from energax.options import OBJECTIVES, PAIRED
-from energax.samplers import HMC
+from energax.samplers import HMC, MALA, NUTS, BlockGibbs, Langevin, ParallelTempering
 from energax.tasks import anneal, generate, warm_up, way
-from energax.tasks.way import CORRECTED, OF_NOISE
+from energax.tasks.way import CORRECTED, OF_NOISE, chain
 from energax.testing import assert_mean
 
 # Asymmetric, with a small mode that only a start from far away can weigh.
@@ -150,3 +151,120 @@ def test_a_step_that_rejects_everything_is_told_with_what_was_seen(key):
         ex.InputError, match=r"try a tenth of it.*got a mean acceptance of 0.*64 of 64 chains"
     ):
         generate(NARROW, 64, key=key, sampler=HMC(50.0, temperature=ex.samplers.schedules.constant(1.0, 20)))
+
+
+@pytest.mark.parametrize(
+    ("named", "made"),
+    [("auto", Langevin), ("langevin", Langevin), ("mala", MALA), ("hmc", HMC), ("nuts", NUTS)],
+)
+def test_the_chains_of_training_are_those_that_were_named(named, made):
+    changes = {"objective": "persistent-cd", "objective.chain": named, "objective.step_size": 0.3}
+    config = replace(RunConfig(), changes)
+    moving = chain(config, 7)
+    assert type(moving) is made
+    assert moving.horizon == 7
+    assert float(moving.step_size(0)) == pytest.approx(0.3)
+    # What trained it draws from it.
+    assert type(way(config).sampler) is made
+
+
+def test_paths_of_training_have_an_end(key):
+    steep = Gaussian([0.0, 0.0], 1e4 * np.eye(2))  # paths of 0.01 turn back after thousands of steps
+    changes = {"objective": "persistent-cd", "objective.chain": "nuts"}
+    batch = Batch(steep.sample(key, 8))
+    objective = PersistentContrastiveDivergence(chain(replace(RunConfig(), changes)), 2, chains=8)
+    _, state = objective.init(steep, batch, key, 8)
+    batches = jax.tree.map(lambda a: a[None], batch)
+    _, report = objective.refresh(steep, None, state, batches, key)
+    assert float(report["leapfrog_steps"]) == 63
+    assert float(report["acceptance"]) > 0.99
+
+
+FAR = GaussianMixture([0.7, 0.3], [[-1.0, 0.5], [2.0, -1.0]], 0.09 * np.eye(2))
+TEMPERATURES = (1.0, 3.0, 9.0, 27.0)
+LONGER = {**SHORT, "sampler.hold": 400, "sampler.anneal": 800, "sampler.cool": 400}
+
+
+@pytest.mark.parametrize("sampler", ["tempering", "hmc"])
+def test_replicas_at_several_temperatures_weigh_far_modes(sampler, key):
+    the_way = way(replace(RunConfig(), LONGER), sampler, warmup=100, temperatures=TEMPERATURES)
+    assert (the_way.horizon, the_way.of_one_law) == (160, True)
+    n = 64 * 16
+    # From the lighter mode alone, out of which a path of HMC seldom leads.
+    begun = np.asarray(FAR.means[1]) + 0.3 * np.asarray(jax.random.normal(key, (n, 2)))
+    warmed, start = warm_up(the_way, FAR, n, key=key, start=begun)
+    assert type(warmed.sampler) is type(the_way.sampler)
+    assert warmed.warmup == 0
+    ran = anneal(FAR, n, key=key, sampler=warmed.sampler, start=start, final_jump=False)
+    heavy = (np.asarray(ran.x)[:, 0] < 0.5).astype(float).reshape(64, 16, 1).mean(1)
+    if sampler == "hmc":
+        assert heavy.mean() < 0.05
+        return
+    assert 0.3 < ran.info["swap_acceptance"].mean() < 1
+    np.testing.assert_allclose(warmed.sampler.step_factors, np.sqrt(TEMPERATURES), rtol=1e-6)
+    assert_mean(heavy, np.array([0.7]), "weight of the heavy mode", allowance=0.02)
+
+
+def test_a_machines_spins_turn_over_together(key):
+    # All alike, and five times as likely up: a sweep turns one spin at a time, which the others forbid.
+    magnet = IsingGraph(1.2 * (np.ones((6, 6)) - np.eye(6)), np.log(5) / 12)
+    steps = {"sampler.hold": 50, "sampler.anneal": 100, "sampler.cool": 50}
+    config = replace(RunConfig(), {"energy": "ising-graph", "objective": "persistent-cd", **steps})
+    n, wanted = 64 * 10, np.exp(-magnet(np.ones(6)) - magnet.log_normalizer())
+    down = -np.ones((n, 6), np.float32)
+    up = {}
+    for sampler in ("tempering", "annealed"):
+        the_way = way(config, sampler)
+        assert the_way.warmup == 0
+        ran = anneal(magnet, n, key=key, sampler=the_way.sampler, start=down, final_jump=False)
+        up[sampler] = (np.asarray(ran.x).sum(1) == 6).astype(float).reshape(64, 10, 1).mean(1)
+    assert isinstance(way(config, "tempering").sampler.sampler, BlockGibbs)
+    assert_mean(up["tempering"], np.array([wanted]), "probability of all up", allowance=0.01)
+    assert up["annealed"].mean() < 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({}, "an energy of many noise levels, which is annealed"),
+        ({"objective": "noise-conditional", "objective.sigma_max": 5.0, "objective.levels": 9}, "noise"),
+        ({"objective": "multigrid-cd", "energy": "multigrid", "energy.levels": 2}, "each scale"),
+        ({"objective": "variational-pcd", "energy": "deep-boltzmann"}, "several hidden layers"),
+        ({"objective": "ratio"}, "a network of bits"),
+        ({"objective": "short-run"}, "short"),
+    ],
+)
+def test_what_is_not_tempered_is_refused(changes, kind):
+    with pytest.raises(ex.InputError, match=rf"sampler must be another for .*{kind}.*; got 'tempering'"):
+        way(replace(RunConfig(), changes), "tempering")
+
+
+def test_temperatures_rise_from_one_and_walls_stay():
+    config = replace(RunConfig(), {**SHORT, "objective": "box"})
+    walled = way(config, "tempering", temperatures=[1.0, 3.0]).sampler
+    assert isinstance(walled, ParallelTempering)
+    assert float(walled.sampler.high) == 1.0
+    with pytest.raises(ex.InputError, match="temperatures must be at least two rising numbers, the first 1"):
+        way(config, "tempering", temperatures=[2.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sampler", "one_law"),
+    [
+        ({}, "annealed", False),
+        ({}, "nuts", False),
+        ({"objective": "score-matching"}, "annealed", True),
+        ({"objective": "score-matching"}, "nuts", True),
+        ({"objective": "box"}, "mala", True),
+        ({"objective": "ratio"}, "annealed", True),
+        ({"objective": "variational-pcd", "energy": "deep-boltzmann"}, "annealed", True),
+        ({"objective": "multigrid-cd", "energy": "multigrid", "energy.levels": 2}, "annealed", False),
+        (
+            {"objective": "noise-conditional", "objective.sigma_max": 5.0, "objective.levels": 9},
+            "annealed",
+            0,
+        ),
+    ],
+)
+def test_a_way_knows_whether_its_late_states_are_draws(changes, sampler, one_law):
+    assert way(replace(RunConfig(), changes), sampler).of_one_law == one_law

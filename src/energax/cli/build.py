@@ -35,6 +35,7 @@ ENERGY_CLASSES = {
     "bernoulli-rbm": energies.BernoulliRBM,
     "gaussian-rbm": energies.GaussianBernoulliRBM,
     "ising": energies.Ising,
+    "ising-graph": energies.IsingGraph,
     "ica": energies.LinearICA,
     "multigrid": stacks.multigrid,
     "deep-boltzmann": stacks.deep_boltzmann,
@@ -166,7 +167,8 @@ def _pipeline(config: RunConfig, dataset: Dataset) -> tuple[Pipeline, tuple[int,
     if config.energy == "ising" and len(shape) != 2:
         grid = dataset.image_shape if len(shape) == 1 else shape
         one = grid is not None and len(grid) == 3 and grid[2] == 1 and math.prod(grid) == math.prod(shape)
-        check(one, "train", "--energy", f"another for {dataset.kind} data of shape {shape}", "'ising'")
+        allowed = f"'ising-graph' (any pairs) or another for {dataset.kind} data of shape {shape}"
+        check(one, "train", "--energy", allowed, "'ising'")
         assert grid is not None
         pipeline = Pipeline((*pipeline.transforms, Reshape(shape, grid[:2])))
         shape = grid[:2]
@@ -240,6 +242,8 @@ def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Arr
         check(not noisy, "train", "--energy", wanted, config.energy)
         if config.energy == "ising":
             return made(shape, **options)
+        if config.energy == "ising-graph":
+            return made.from_data(seen)
         if config.energy == "deep-boltzmann":
             check_integer("train", "energy.pretrain", options.pop("pretrain"), at_least=0)
             return made(seen, **options, key=key)

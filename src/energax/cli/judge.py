@@ -20,6 +20,7 @@ from energax.cli.show import print_table
 from energax.cli.trained import Trained
 from energax.data import read_table
 from energax.evaluation.bandwidth import BANDWIDTHS
+from energax.evaluation.posterior import is_posterior
 
 __all__ = ["compare", "judge"]
 
@@ -38,13 +39,15 @@ RANKS = {"lsd": ("steps", "penalty"), "ksd": KERNEL}
 
 
 class InDataUnits(eqx.Module):
-    """E(f(x)) − log|det ∂f/∂x|: the energy of rows in the data's own units."""
+    """E(f(x)) − log|det ∂f/∂x|: the energy of rows in the data's own units, also of flat ones."""
 
     energy: Any
     pipeline: Any
+    event_shape: tuple[int, ...] = eqx.field(static=True)
 
     def __call__(self, x: Any, condition: Any = None) -> Any:
-        return self.energy(self.pipeline.forward(x)) - self.pipeline.log_det(x)
+        event = x.reshape(self.event_shape)
+        return self.energy(self.pipeline.forward(event)) - self.pipeline.log_det(event)
 
 
 def judge(
@@ -77,11 +80,16 @@ def judge(
     if two:
         assert reference is not None
         other = _sample(reference, "--reference")
+        if is_posterior(x) and not is_posterior(other):  # chains hold a row's numbers one after another
+            other = other.reshape(len(other), -1)
         return _told(evaluation.mmd_test(x, other, **settings, key=key), x, other)
     model = None
     if run is not None:
         model, trained = _of_run("test", run)
-        x = trained.read(file)[0]
+        if not is_posterior(x):
+            x = trained.read(file)[0]
+        numbers = int(np.prod(_event_shape(x)))
+        check(numbers == trained.size, "test", "FILE", f"of rows of {trained.size} numbers", f"{numbers}")
     elif log_density is not None:
         model = evaluation.LogDensity(_function(log_density, _event_shape(x)))
     law: dict[str, Any] = {
@@ -209,11 +217,11 @@ def _scores(file: str) -> np.ndarray:
 
 
 def _event_shape(x: Any) -> tuple[int, ...]:
-    return evaluation.posterior_rows(x)[0].shape[1:] if hasattr(x, "posterior") else x.shape[1:]
+    return evaluation.posterior_rows(x)[0].shape[1:] if is_posterior(x) else x.shape[1:]
 
 
 def _size(x: Any) -> str:
-    if hasattr(x, "posterior"):
+    if is_posterior(x):
         return f"{int(np.prod(list(x.posterior.sizes.values())[:2])):,} draws"
     return f"{len(x):,}, {int(np.prod(x.shape[1:]))} numbers each"
 
@@ -243,7 +251,7 @@ def _of_run(command: str, run: Path) -> tuple[Any, Trained]:
     trained.require_steins_identity(flag)
     energy = trained.way.energy(trained.energy)
     check(energy is not None, command, flag, "a run of an energy", "a vector field")
-    return InDataUnits(energy, trained.pipeline), trained
+    return InDataUnits(energy, trained.pipeline, trained.event), trained
 
 
 def _function(spelled: str, event_shape: tuple[int, ...]) -> Any:

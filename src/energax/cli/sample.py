@@ -14,6 +14,7 @@ import numpy as np
 
 from energax import tasks
 from energax.checks import InputError, check, check_integer
+from energax.cli import chains
 from energax.cli.images import draw_clouds, draw_strip, draw_trace, save_grid
 from energax.cli.targets import target_folder, write_csv
 from energax.cli.trained import Trained
@@ -34,7 +35,7 @@ from energax.samplers import (
 from energax.samplers import run as run_chains
 from energax.samplers.diagnostics import acceptance
 from energax.tasks import Way, way
-from energax.tasks.way import CORRECTED
+from energax.tasks.way import CORRECTED, TEMPERED
 from energax.training.modelfile import load
 
 __all__ = ["Drawn", "draw", "holding", "sample", "sampling"]
@@ -42,14 +43,16 @@ __all__ = ["Drawn", "draw", "holding", "sample", "sampling"]
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
 TOO_LARGE = 0.5  # acceptance of corrected Langevin steps: 0.574 is best, and what is above it errs little
 OF_FLOWS = "flow"
+FEW_SWAPS = 0.1  # of neighbours that change places: below, replicas hardly travel
 SCHEDULE = {"hold", "anneal", "cool", "noise_max", "epsilon"}
 # What each sampler's command line does not speak of.
 NOT_OF = {
-    "annealed": {"corrector_steps", "snr", "warmup"},
-    "reverse-diffusion": {"noise_max", "epsilon", "warmup"},
-    "probability-flow": {*SCHEDULE, "corrector_steps", "snr", "warmup"},
-    OF_FLOWS: {*SCHEDULE, "corrector_steps", "snr", "warmup"},
-    **{name: {"corrector_steps", "snr"} for name in CORRECTED},
+    "annealed": {"corrector_steps", "snr", "warmup", "temperatures"},
+    "reverse-diffusion": {"noise_max", "epsilon", "warmup", "temperatures"},
+    "probability-flow": {*SCHEDULE, "corrector_steps", "snr", "warmup", "temperatures"},
+    OF_FLOWS: {*SCHEDULE, "corrector_steps", "snr", "warmup", "temperatures"},
+    **{name: {"corrector_steps", "snr", "temperatures"} for name in CORRECTED},
+    TEMPERED: {"corrector_steps", "snr"},
 }
 
 
@@ -62,11 +65,14 @@ def sample(
     out: Path | None,
     sampler: str = "annealed",
     options: Mapping[str, Any] | None = None,
+    inference_data: Path | None = None,
 ) -> int:
     """Draw samples and show how they formed; see the help of `energax sample`."""
     check_integer("sample", "-n", n, at_least=1)
     check_integer("sample", "--seed", seed, at_least=0)
-    options = options or {}
+    options = dict(options or {})
+    if inference_data is not None:
+        chains.check_target(inference_data)
     for name, value in {**changes, **options}.items():
         word = name.removeprefix("sampler.")
         flag = "--" + word.replace("_", "-")
@@ -74,6 +80,7 @@ def sample(
     trained = Trained(run, "sample", generators=True)
     if trained.distilled is not None:
         given = [*changes, *options, *([] if sampler == "annealed" else ["sampler.sampler"])]
+        given += [] if inference_data is None else ["inference_data"]
         flags = ["--" + name.removeprefix("sampler.").replace("_", "-") for name in given]
         allowed = "only -n, --seed and --out: a generator draws at once"
         check(not flags, "sample", f"what is asked of {run}", allowed, " ".join(flags))
@@ -81,6 +88,8 @@ def sample(
         folder = target_folder(out, run)
         _keep(folder, trained, samples)
     elif sampler == OF_FLOWS:
+        allowed = "left out: a flow draws at once, without chains"
+        check(inference_data is None, "sample", "--inference-data", allowed, inference_data)
         samples = _of_its_flow(trained, n, seed)
         folder = target_folder(out, run)
         _keep(folder, trained, samples)
@@ -90,17 +99,36 @@ def sample(
             flag = "--" + name.removeprefix("sampler.").replace("_", "-")
             allowed = "left out: at each scale a climb takes the objective.steps it was trained with"
             check(not trained.way.rooted, "sample", flag, allowed, value)
+        if "temperatures" in options:
+            options["temperatures"] = _temperatures(options["temperatures"])
         trained.way = way(replace(trained.config, changes), sampler, data_scale=scale, **options)
+        idle = "warmup" in options and not trained.way.warmup
+        allowed = "left out: block Gibbs and an anneal have nothing to warm up"
+        check(not idle, "sample", "--warmup", allowed, options.get("warmup"))
+        every = None if inference_data is None else chains.spacing(trained, n)
         folder = target_folder(out, run)
-        drawn = draw(trained, n, seed)
+        drawn = draw(trained, n, seed, every=every)
         samples, table = drawn.samples, drawn.table
         _keep(folder, trained, samples)
         if "mean_energy" in table:
             write_csv(folder / "energy.csv", tuple(table), np.stack(list(table.values()), axis=1))
             draw_trace(folder / "energy.png", table)
         _draw_strip(folder / "annealing.png", trained, drawn, n, seed)
+        if inference_data is not None:
+            assert drawn.chains is not None
+            assert every is not None
+            chains.keep(inference_data, trained, drawn.chains, every, type(drawn.way.sampler).__name__)
     print(f"{len(samples)} samples in {folder / 'samples.npz'}, shown in {folder / 'samples.png'}")
     return 0
+
+
+def _temperatures(spelled: str) -> list[float]:
+    """Return the numbers of a list with commas; that they rise from 1 is the sampler's to check."""
+    try:
+        return [float(word) for word in spelled.split(",")]
+    except ValueError:
+        allowed = "numbers with commas between them, as in 1,1.5,2.2"
+        raise InputError(f"sample: --temperatures must be {allowed}; got {spelled!r}.") from None
 
 
 def _keep(folder: Path, trained: Trained, samples: np.ndarray) -> None:
@@ -147,12 +175,16 @@ class Drawn(NamedTuple):
         With the steps and masses of the warm-up, if there was one.
     start
         Where that left the chains, or the rows that a climb starts from; None where noise does.
+    chains
+        What was kept of each chain on the way, shape (chains, draws, *event) in the model's units; None
+        unless asked for.
     """
 
     samples: np.ndarray
     table: dict[str, np.ndarray]
     way: Way
     start: np.ndarray | None
+    chains: np.ndarray | None = None
 
 
 def _begun(trained: Trained, n: int, seed: int) -> tuple[Way, np.ndarray | None]:
@@ -196,15 +228,16 @@ def _anneal(
         )
 
 
-def draw(trained: Trained, n: int, seed: int) -> Drawn:
-    """Return samples of a run, drawn its way."""
+def draw(trained: Trained, n: int, seed: int, *, every: int | None = None) -> Drawn:
+    """Return samples of a run, drawn its way; with `every` also the chains, kept so many steps apart."""
     the_way, start = _begun(trained, n, seed)
     has_energy = not the_way.told and the_way.energy(trained.energy) is not None
     seen: dict[str, Observer] = {"energy": observers.energy} if has_energy else {}
-    every = max(1, the_way.horizon // RECORDS)
-    ran = _anneal(trained, the_way, start, n, seed, "sampling", seen, every)
-    if "acceptance" in ran.info:
-        print(f"accepted {np.mean(ran.info['acceptance']):.0%} of the proposals", file=sys.stderr)
+    if every is not None:
+        seen["position"] = observers.position
+    records = max(1, the_way.horizon // RECORDS) if every is None else every
+    ran = _anneal(trained, the_way, start, n, seed, "sampling", seen, records)
+    _tell(ran)
     z = np.asarray(ran.x)
     kept = trained.stayed(z)
     lost = n - int(kept.sum())
@@ -225,7 +258,27 @@ def draw(trained: Trained, n: int, seed: int) -> Drawn:
     table = {"step": ran.steps, **_annealed(the_way, ran.steps)}
     if has_energy:
         table["mean_energy"] = ran.observed["energy"][:, kept].mean(axis=1)
-    return Drawn(trained.to_data(z[kept]), table, the_way, start)
+    drawn = Drawn(trained.to_data(z[kept]), table, the_way, start)
+    if every is None:
+        return drawn
+    late = ran.observed["position"][chains.chosen(ran.steps, every)]
+    return drawn._replace(chains=np.swapaxes(late[:, kept], 0, 1))
+
+
+def _tell(ran: Run) -> None:
+    """Say how often proposals were accepted, and how often neighbours at two temperatures swapped."""
+    if "acceptance" in ran.info:
+        print(f"accepted {np.mean(ran.info['acceptance']):.0%} of the proposals", file=sys.stderr)
+    if "swap_acceptance" not in ran.info:
+        return
+    swaps = float(np.mean(ran.info["swap_acceptance"]))
+    print(f"neighbouring temperatures changed places in {swaps:.0%} of the tries", file=sys.stderr)
+    if swaps < FEW_SWAPS:
+        print(
+            "note: so few swaps hardly bring anything down; take temperatures that lie nearer to each other "
+            "(--temperatures)",
+            file=sys.stderr,
+        )
 
 
 def holding(config: RunConfig, sampler: Sampler) -> str:

@@ -29,7 +29,7 @@ def denoise(
     trained = Trained(Path(run), "denoise")
     if isinstance(trained.energy, Ising):
         return restore_run(trained, file, asked, sigma=sigma, out=out)
-    asked.refuse("only an Ising model (--energy ising) speaks of flipped pixels")
+    asked.refuse("only an Ising grid (--energy ising) speaks of flipped pixels")
     noisy, came = trained.read(file)
     target = target_file(out, file, "denoised.npy", "denoise")
     told = trained.way.told

@@ -32,7 +32,7 @@ from jax.core import Tracer
 from energax.checks import check
 from energax.energies.base import Normalised
 from energax.energies.enumeration import LIMIT, check_enumerable, draw_states, log_weights
-from energax.energies.units import draw_spins, flat, nearest_spins
+from energax.energies.units import draw_spins, flat, log_odds, nearest_spins
 from energax.typing import Array, ArrayLike, Condition, Float, Key, Scalar
 
 __all__ = ["Ising", "IsingGraph"]
@@ -233,6 +233,24 @@ class IsingGraph(Normalised):
         self.event_shape = (d,) if event_shape is None else tuple(event_shape)
         spins = math.prod(self.event_shape)
         check(spins == d, "IsingGraph", "event_shape", f"of {d} spins", self.event_shape)
+
+    @classmethod
+    def from_data(cls, x: ArrayLike) -> IsingGraph:
+        """Return a graph without couplings whose fields give each spin the data's share of ones.
+
+        The independent law from which learning starts: σ(2b) is the share, with one row of each kind
+        added, so that a spin that never turns stays finite.
+
+        Parameters
+        ----------
+        x
+            Rows of spins, shape (n, *event).
+        """
+        owner, rows = "IsingGraph.from_data", np.asarray(x)
+        other = rows[(rows != -1) & (rows != 1)]
+        check(other.size == 0, owner, "x", "spins, -1 and 1", f"an entry {other[:1]}")
+        b = log_odds(owner, (rows + 1) / 2) / 2
+        return cls(np.zeros((b.size, b.size)), b.ravel(), event_shape=b.shape)
 
     @property
     def matrix(self) -> Float[Array, "d d"]:

@@ -34,6 +34,7 @@ ENERGY_NAMES = {
     "bernoulli-rbm": "restricted Boltzmann machine",
     "gaussian-rbm": "Gaussian–Bernoulli restricted Boltzmann machine",
     "ising": "Ising model",
+    "ising-graph": "Ising model of all pairs",
     "multigrid": "energy at each scale of an image",
     "deep-boltzmann": "deep Boltzmann machine",
 }

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.samplers import Reflected, adapt, schedules
+from energax.samplers import ParallelTempering, Reflected, adapt, schedules
 from energax.tasks.generate import event_shape_of, starts
 from energax.tasks.way import Way
 from energax.typing import Array, ArrayLike, Condition, Key, Model
@@ -34,7 +34,7 @@ def warm_up(
     Parameters
     ----------
     the_way
-        With a `warmup`, of one temperature.
+        With a `warmup`, of one temperature, or of replicas whose first has it.
     energy, n, key, start, center, condition, event_shape
         As for `anneal`; the chains start as they do there.
 
@@ -43,6 +43,22 @@ def warm_up(
     InputError
         If no step size makes proposals acceptable.
     """
+    if isinstance(the_way.sampler, ParallelTempering):
+        # At temperature 1 alone: the replicas' own factors bring its step to each level.
+        replicas = the_way.sampler
+        inner = dataclasses.replace(the_way, sampler=replicas.sampler)
+        found, x = warm_up(
+            inner,
+            energy,
+            n,
+            key=key,
+            start=start,
+            center=center,
+            condition=condition,
+            event_shape=event_shape,
+        )
+        tempered = eqx.tree_at(lambda replicas: replicas.sampler, replicas, found.sampler)
+        return dataclasses.replace(found, sampler=tempered), x
     start_key, run_key = jax.random.split(key)
     if start is None:
         shape = event_shape_of(energy, event_shape, "warm_up")

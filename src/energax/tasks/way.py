@@ -25,12 +25,19 @@ An energy of real numbers may be sampled by steps that are accepted or refused, 
 
 MALA takes as many steps as Langevin dynamics would; HMC and NUTS, whose steps are paths, a tenth of them.
 
+Where nothing is annealed, an energy of reals or a Boltzmann machine of one hidden layer or none may also be
+sampled by replicas at several temperatures that change places, which pass between far modes:
+
+    tempering            of HMC, the step times √T at each level; of a machine, of block Gibbs
+
 This is the one place where a configuration becomes a sampler.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as with_changes
 
 import numpy as np
 
@@ -48,6 +55,7 @@ from energax.samplers import (
     BlockGibbs,
     Climb,
     Langevin,
+    ParallelTempering,
     ProbabilityFlow,
     Reflected,
     ReverseDiffusion,
@@ -62,12 +70,15 @@ from energax.samplers import (
 from energax.samplers.adaptation import FEWEST_STEPS
 from energax.typing import Model
 
-__all__ = ["CORRECTED", "SAMPLERS", "Way", "chain", "way"]
+__all__ = ["CORRECTED", "LADDER", "SAMPLERS", "TEMPERED", "Way", "chain", "way"]
 
 OF_NOISE = ("reverse-diffusion", "probability-flow")  # for models that are told the noise
 CORRECTED = {"mala": 1, "hmc": 10, "nuts": 10}  # Langevin steps that one step stands for
-SAMPLERS = ("annealed", *OF_NOISE, *CORRECTED)
+TEMPERED = "tempering"
+SAMPLERS = ("annealed", *OF_NOISE, *CORRECTED, TEMPERED)
+LADDER = tuple(float(T) for T in np.geomspace(1.0, 10.0, 8))  # neighbours by a factor of 1.39
 WARMUP = 500  # steps
+DOUBLINGS = 6  # of a path in training, where all chains wait for the longest at every update
 
 
 @dataclass(frozen=True)
@@ -111,6 +122,12 @@ class Way:
         return not self.rooted and not self.layered
 
     @property
+    def of_one_law(self) -> bool:
+        """Whether every step leaves the law at temperature 1 in place: its late states are draws."""
+        name, values = self.schedule
+        return name == "temperature" and bool(np.all(values == 1)) and not self.rooted
+
+    @property
     def horizon(self) -> int:
         """How many steps the dynamics take."""
         assert self.sampler.horizon is not None
@@ -151,6 +168,7 @@ def way(
     snr: float = 0.16,
     data_scale: float = 1.0,
     warmup: int = WARMUP,
+    temperatures: Sequence[float] = LADDER,
 ) -> Way:
     """Return how a model of this configuration is to be used.
 
@@ -160,15 +178,17 @@ def way(
         The run's configuration.
     sampler
         "annealed", Langevin dynamics, or what the table above has instead; of a noise-conditional model also
-        "reverse-diffusion" or "probability-flow", of an energy of reals "mala", "hmc" or "nuts". To inpaint
-        and restore, take the first.
+        "reverse-diffusion" or "probability-flow", of an energy of reals "mala", "hmc" or "nuts", of one or of
+        a Boltzmann machine "tempering". To inpaint and restore, take the first.
     corrector_steps, snr
         Those of `samplers.ReverseDiffusion`.
     data_scale
         Standard deviation of the data per coordinate, as the model sees them, for the prior that
         reverse diffusion and the flow start from.
     warmup
-        Steps of the warm-up of mala, hmc and nuts, where they need one.
+        Steps of the warm-up of mala, hmc, nuts and of tempering by HMC, where they need one.
+    temperatures
+        Of tempering: 1 = T_1 < T_2 < …
 
     Raises
     ------
@@ -190,6 +210,8 @@ def way(
     constant = schedules.constant(1.0, total)
     if sampler in CORRECTED:
         return _corrected(config, sampler, warmup)
+    if sampler == TEMPERED:
+        return _tempered(config, total, warmup, temperatures)
     if config.objective == "multiscale":
         tempered = annealed_langevin(
             sigma_0=options.sigma_0,
@@ -283,6 +305,26 @@ def _corrected(config: RunConfig, named: str, warmup: int) -> Way:
     return Way(_within(config, one), start, sigma, False, sigmas, warmup)
 
 
+def _tempered(config: RunConfig, total: int, warmup: int, temperatures: Sequence[float]) -> Way:
+    """Return the way by replicas at several temperatures, of a model that has one energy and one law."""
+    objective, machine = config.objective, config.energy in MACHINES
+    kinds = {
+        "a noise-conditional model": objective == "noise-conditional",
+        "an energy at each scale": config.energy == "multigrid",
+        "a machine of several hidden layers": config.energy == "deep-boltzmann",
+        "an energy of many noise levels, which is annealed": objective == "multiscale",
+        "a network of bits": not machine and of_bits(objective, config.objective_options),
+        "chains that are to be short": objective == "short-run",
+    }
+    kind = next((name for name, is_one in kinds.items() if is_one), None)
+    check(kind is None, "sample", "sampler", f"another for {kind}", repr(TEMPERED))
+    T = np.asarray(temperatures, np.float32)
+    if machine:
+        return Way(ParallelTempering(BlockGibbs(total), T), config.sampler.noise_max, None)
+    one = _corrected(config, "hmc", warmup)
+    return with_changes(one, sampler=ParallelTempering(one.sampler, T, step_factors=np.sqrt(T)))
+
+
 def chain(config: RunConfig, steps: int = 1) -> Sampler:
     """Return the dynamics of an objective by Markov chains, with a horizon of `steps`."""
     options = config.objective_options
@@ -290,7 +332,7 @@ def chain(config: RunConfig, steps: int = 1) -> Sampler:
     if named == "auto":
         named = "gibbs" if config.energy in MACHINES else "langevin"
     if named == "gibbs":
-        allowed = f"'langevin', 'mala' or 'hmc' for the energy {config.energy}"
+        allowed = f"'langevin', 'mala', 'hmc' or 'nuts' for the energy {config.energy}"
         check(config.energy in MACHINES, "train", "objective.chain", allowed, "'gibbs'")
         return BlockGibbs(steps)
     of_states = MACHINES.get(config.energy)
@@ -299,4 +341,6 @@ def chain(config: RunConfig, steps: int = 1) -> Sampler:
     temperature = schedules.constant(1.0, steps)
     if named == "hmc":
         return HMC(size, temperature=temperature)
+    if named == "nuts":
+        return NUTS(size, max_doublings=DOUBLINGS, temperature=temperature)
     return {"langevin": Langevin, "mala": MALA}[named](size, temperature)

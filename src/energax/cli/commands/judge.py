@@ -40,8 +40,9 @@ def judge(
 ) -> int:
     """Test whether a sample comes from a law: a statistic and a p-value, no level decided for you.
 
-    FILE holds the sample, rows in a .csv, .parquet, .npy or .npz, or a chain in ArviZ's .nc, which
-    is thinned to draws that may pass for independent. The law is that of a run (--run),
+    FILE holds the sample, rows in a .csv, .parquet, .npy or .npz, or chains in ArviZ's .nc (those
+    of `energax sample --inference-data` among them), which are thinned to draws that may pass for
+    independent. The law is that of a run (--run),
     of a log-density written in JAX (--log-density), or of scores ∇ log p at the rows that were
     computed elsewhere, by Stan, PyMC, NumPyro or Torch (--scores); it needs no normaliser. With
     --reference the question is whether two samples come from one law.
@@ -66,6 +67,7 @@ def judge(
         energax test draws.npy --scores scores.npy --method lsd --split 0.4 0.1 0.5
         energax test samples.csv --reference held_out.csv
         energax test posterior.nc --log-density model.py:log_density
+        energax test chains.nc --run runs/table
 
     Parameters
     ----------

@@ -63,7 +63,8 @@ def train(
         ratio               the probabilities of bits
 
     or maximum likelihood by Markov chains (block Gibbs for Boltzmann machines, else
-    Langevin; objective.chain, .steps and .step_size say which, how long, how large)
+    Langevin; objective.chain, .steps and .step_size say which (auto, gibbs, langevin,
+    mala, hmc, nuts), how long, how large)
 
         contrastive-divergence  chains start at the data: quick, blind far off
         persistent-cd       chains go on from step to step: Boltzmann machines
@@ -103,6 +104,7 @@ def train(
         energax train digits --set energy.width=256 --set sampler.hold=300 --dry-run
         energax train images/ --energy resnet --preprocess unit,pad:2,flip
         energax train mnist --energy bernoulli-rbm --objective persistent-cd
+        energax train votes.csv --energy ising-graph --objective persistent-cd
         energax train mnist --energy deep-boltzmann --objective variational-pcd
         energax train digits --energy multigrid --objective multigrid-cd
         energax train --resume runs/digits
@@ -125,8 +127,9 @@ def train(
     energy
         mlp (anything), mixer (images, fast on a CPU), resnet (images, on a GPU); mlp-field and
         mixer-field are scores that need not be a gradient; bernoulli-rbm (bits), gaussian-rbm
-        (reals), ising (spins on a grid) and deep-boltzmann (bits; energy.hidden=256,128 its layers,
-        energy.pretrain the updates of each in the stack it starts as) are Boltzmann machines;
+        (reals), ising (spins on a grid), ising-graph (spins, a coupling for each pair of columns) and
+        deep-boltzmann (bits; energy.hidden=256,128 its layers, energy.pretrain the updates of each in
+        the stack it starts as) are Boltzmann machines; bits become spins and spins bits by themselves;
         multigrid is a network for each scale of an image (energy.levels); ica
         (independent sources, mixed linearly) knows its log Z. [default: the preset's]
     steps

@@ -18,7 +18,7 @@ def sample(
     n: Annotated[int, Parameter(name=("-n", "--number"))] = 64,
     seed: Seed = 0,
     sampler: Literal[
-        "annealed", "mala", "hmc", "nuts", "reverse-diffusion", "probability-flow", "flow"
+        "annealed", "mala", "hmc", "nuts", "tempering", "reverse-diffusion", "probability-flow", "flow"
     ] = "annealed",
     hold: int | None = None,
     anneal: int | None = None,
@@ -28,6 +28,8 @@ def sample(
     corrector_steps: int | None = None,
     snr: float | None = None,
     warmup: int | None = None,
+    temperatures: str | None = None,
+    inference_data: Path | None = None,
     out: Path | None = None,
 ) -> int:
     """Draw samples by the dynamics that suit the objective, and show how they came about.
@@ -45,6 +47,12 @@ def sample(
                             or correlated laws. Chains of nuts wait for the longest path
 
     Where nothing is annealed they are warmed up first (--warmup steps), which finds step and masses.
+
+    Modes that no such chain passes between are weighed by replicas at several temperatures, for an
+    energy that nothing anneals and for a Boltzmann machine of one hidden layer or none:
+
+        tempering           HMC (of a machine block Gibbs) at each of --temperatures,
+                            neighbours changing places; as many times dearer as there are
 
     A noise-conditional model has three samplers (--sampler):
 
@@ -73,6 +81,12 @@ def sample(
         energy.csv      mean energy and temperature on the way (shown in energy.png),
                         where there is one energy for all of it
 
+    The last state of each chain is a sample. Where the temperature is 1 throughout, --inference-data
+    also keeps each chain every k steps of the last half, for ArviZ and `energax test FILE.nc`, and prints
+    the worst split R̂ and the least effective sample size of all columns. Memory is bounded: at most 1,000
+    draws of a chain and 16.7 million numbers in all (64 MiB) are kept, k being as small as that allows;
+    while the chains run, twice as many. They are the chain's own states, before any denoising jump.
+
     For example:
 
         energax sample runs/digits -n 64
@@ -82,14 +96,16 @@ def sample(
         energax sample runs/ncsn --sampler probability-flow
         energax sample runs/table -n 1000 --sampler nuts
         energax sample runs/fce --sampler flow
+        energax sample runs/table --sampler tempering --temperatures 1,1.5,2.2,3.3,5
+        energax sample runs/table --sampler nuts --inference-data chains.nc
 
     Parameters
     ----------
     n
         How many; sample i does not depend on it (but for a warm-up, whose step all chains decide).
     sampler
-        annealed (Langevin dynamics); for an energy mala, hmc or nuts; for a noise-conditional model
-        reverse-diffusion or probability-flow; flow for a run that learned one.
+        annealed (Langevin dynamics, or block Gibbs); for an energy mala, hmc, nuts or tempering; for a
+        noise-conditional model reverse-diffusion or probability-flow; flow for a run that learned one.
     hold
         Steps at the first temperature. Where nothing is annealed in temperature, hold, anneal and
         cool count together, as evaluations of the model. [default: the run's configuration]
@@ -108,8 +124,13 @@ def sample(
         Signal-to-noise ratio of those steps, below 1: larger moves more and errs more.
         [default: 0.16]
     warmup
-        Steps in which mala, hmc and nuts find their step and masses, where nothing is annealed.
-        [default: 500]
+        Steps in which mala, hmc, nuts and the HMC of tempering find their step and masses, where nothing is
+        annealed. [default: 500]
+    temperatures
+        Of tempering: rising numbers with commas between them, the first 1. More columns want more of
+        them, nearer to each other. [default: eight from 1 to 10, by equal factors]
+    inference_data
+        A .nc file to write (needs the extra energax[arviz]); see above.
     out
         The folder to write to. [default: the run folder]
     """
@@ -123,9 +144,18 @@ def sample(
         "sampler.epsilon": epsilon,
     }
     changes = {name: value for name, value in schedule.items() if value is not None}
-    options = {"corrector_steps": corrector_steps, "snr": snr, "warmup": warmup}
+    options = {"corrector_steps": corrector_steps, "snr": snr, "warmup": warmup, "temperatures": temperatures}
     options = {name: value for name, value in options.items() if value is not None}
-    return sample(run, n=n, seed=seed, changes=changes, out=out, sampler=sampler, options=options)
+    return sample(
+        run,
+        n=n,
+        seed=seed,
+        changes=changes,
+        out=out,
+        sampler=sampler,
+        options=options,
+        inference_data=inference_data,
+    )
 
 
 @command(USE)
