@@ -12,7 +12,17 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["InputError", "check", "check_array", "check_choice", "check_integer", "check_number"]
+__all__ = [
+    "InputError",
+    "check",
+    "check_array",
+    "check_choice",
+    "check_integer",
+    "check_number",
+    "check_seed",
+]
+
+LARGEST_SEED = 2**32 - 1
 
 
 class InputError(ValueError):
@@ -69,6 +79,17 @@ def check_integer(owner: str, argument: str, value: object, *, at_least: int) ->
     check(ok, owner, argument, f"a whole number of at least {at_least}", repr(value))
     assert number is not None
     return number
+
+
+def check_seed(owner: str, argument: str, value: object) -> int:
+    """Return `value` if it is a whole number of 32 bits.
+
+    Of a larger one `jax.random.key` takes the lower 32 bits, so that two seeds would make the same
+    draws, and beyond 63 bits it fails.
+    """
+    seed = check_integer(owner, argument, value, at_least=0)
+    check(seed <= LARGEST_SEED, owner, argument, f"a whole number of at most {LARGEST_SEED}", seed)
+    return seed
 
 
 def check_choice(owner: str, argument: str, value: object, choices: Iterable[str]) -> str:

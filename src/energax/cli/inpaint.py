@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from energax import tasks
-from energax.checks import InputError, check, check_integer
+from energax.checks import InputError, check, check_seed
 from energax.cli.images import IMAGES_SHOWN, save_grid
 from energax.cli.sample import sampling
 from energax.cli.targets import save_array, target_file
@@ -25,7 +25,7 @@ MISSING = 128  # the grey of what an inpainted image did not know
 
 def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> int:
     """Fill in what is missing; see the help of `energax inpaint`."""
-    check_integer("inpaint", "--seed", seed, at_least=0)
+    check_seed("inpaint", "--seed", seed)
     trained = Trained(run, "inpaint")
     unit, the_way = trained.unit, trained.way
     rows, came = trained.read(file)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from energax import evaluation
-from energax.checks import InputError, check, check_integer, check_number
+from energax.checks import InputError, check, check_integer, check_number, check_seed
 from energax.cli.device import prepare
 from energax.cli.run_folder import RunFolder
 from energax.cli.show import print_table
@@ -51,7 +51,7 @@ def judge(
     seed: int,
 ) -> int:
     """Print what a test says of a sample; see the help of `energax test`."""
-    check_integer("test", "--seed", seed, at_least=0)
+    check_seed("test", "--seed", seed)
     check_integer("test", "--draws", draws, at_least=1)
     laws = {"--run": run, "--log-density": log_density, "--reference": reference}
     given = [flag for flag, value in {**laws, "--scores": scores}.items() if value is not None]
@@ -121,7 +121,7 @@ def compare(file: str, runs: list[Path], *, steps: int, penalty: float, seed: in
     """Print the runs in the order of their discrepancy; see the help of `energax compare`."""
     if (Path(file) / "config.json").is_file():  # no rows named: those that the runs' data kept back
         runs, file = [Path(file), *runs], ""
-    check_integer("compare", "--seed", seed, at_least=0)
+    check_seed("compare", "--seed", seed)
     check(len(runs) > 1, "compare", "RUNS", "two or more run folders", f"{len(runs)}")
     check_integer("compare", "--steps", steps, at_least=1)
     check_number("compare", "--penalty", penalty, above=0)

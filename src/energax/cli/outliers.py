@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from energax.checks import check, check_integer
+from energax.checks import check, check_integer, check_seed
 from energax.cli.run_folder import check_free
 from energax.cli.show import print_table
 from energax.cli.targets import target_file, write_csv
@@ -36,7 +36,7 @@ def outliers(
     """Write one outlier score a row; see the help of `energax outliers`."""
     command = "outliers"
     check_integer(command, "--top", top, at_least=0)
-    check_integer(command, "--seed", seed, at_least=0)
+    check_seed(command, "--seed", seed)
     if run is not None:
         for flag, value in {"--folder": folder, "--steps": steps}.items():
             check(value is None, command, flag, "left out with --run, which is trained already", value)

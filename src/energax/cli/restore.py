@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from energax import tasks
-from energax.checks import check, check_integer, check_number
+from energax.checks import check, check_integer, check_number, check_seed
 from energax.cli.images import IMAGES_SHOWN, save_grid
 from energax.cli.sample import sampling
 from energax.cli.targets import save_array, target_file
@@ -46,7 +46,7 @@ def restore(
 ) -> int:
     """Restore what a linear look lost; see the help of `energax restore`."""
     command = "restore"
-    check_integer(command, "--seed", seed, at_least=0)
+    check_seed(command, "--seed", seed)
     check_integer(command, "--draws", draws, at_least=1)
     check_number(command, "--noise", noise, above=0)
     trained = Trained(run, command)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from energax import tasks
-from energax.checks import check, check_integer
+from energax.checks import check, check_seed
 from energax.cli.flips import Flips, restore_by_hand, restore_run
 from energax.cli.images import IMAGES_SHOWN, save_grid
 from energax.cli.targets import save_array, target_file, write_csv
@@ -75,7 +75,7 @@ def score(
 
 
 def _score_likelihood(run: Path, file: str, *, probes: int | None, seed: int, out: Path | None) -> int:
-    check_integer("score", "--seed", seed, at_least=0)
+    check_seed("score", "--seed", seed)
     trained = Trained(run, "score")
     rows, _ = trained.read(file)
     target = None if out is None else target_file(out, file, out.name, "score", suffix=".csv")
@@ -103,7 +103,7 @@ def report(run: Path, *, seed: int) -> int:
     from energax.report import build
     from energax.report.findings import kept
 
-    check_integer("report", "--seed", seed, at_least=0)
+    check_seed("report", "--seed", seed)
     trained = Trained(run, "report")
     folder = trained.run
     path = build(
