@@ -28,8 +28,8 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
     check_seed("inpaint", "--seed", seed)
     trained = Trained(run, "inpaint")
     unit, the_way = trained.unit, trained.way
-    rows, came = trained.read(file)
-    known = _known(trained, mask, rows)
+    rows, layout = trained.read(file)
+    known = layout.arrange(_known(trained, mask, rows))  # a mask's columns are those of the file
     target = target_file(out, file, "inpainted.npy", "inpaint")
     # What is missing is set to the middle of the data, so that nothing of it can leak through.
     given = np.where(known, rows, np.float32((trained.low + trained.high) / 2))
@@ -50,7 +50,7 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
     if len(lost):
         print(f"note: the chains of rows {', '.join(map(str, lost))} left all bounds", file=sys.stderr)
     whole = np.where(known, rows, trained.to_data(filled))
-    save_array(target, whole.reshape(came))
+    save_array(target, layout.back(whole).reshape(layout.shape))
     print(f"{len(rows)} rows in {target}; what was known is kept bit for bit")
     if trained.image is not None:
         shown = slice(IMAGES_SHOWN)

@@ -14,6 +14,7 @@ import numpy as np
 
 from energax import evaluation
 from energax.checks import InputError, check, check_integer, check_number, check_seed
+from energax.cli.columns import in_order
 from energax.cli.device import prepare
 from energax.cli.run_folder import RunFolder
 from energax.cli.show import print_table
@@ -64,11 +65,11 @@ def judge(
     width = _bandwidth(bandwidth)
     prepare("auto")
     key = jax.random.key(seed)
-    x = _sample(file)
+    x, columns = _sample(file)
     if two:
         assert reference is not None
         settings = {"kernel": kernel or "rbf", "bandwidth": width, "draws": draws, "key": key}
-        return _told(evaluation.mmd_test(x, read_table(reference).rows, **settings), x)
+        return _told(evaluation.mmd_test(x, _beside(file, columns, reference), **settings), x)
     model = None
     if run is not None:
         model, trained = _of_run("test", run)
@@ -77,7 +78,7 @@ def judge(
         model = evaluation.LogDensity(_function(log_density, _event_shape(x)))
     law: dict[str, Any] = {
         "model": model,
-        "scores": None if scores is None else read_table(scores).rows,
+        "scores": None if scores is None else _beside(file, columns, scores),
         "key": key,
     }
     if method == "fssd":
@@ -129,10 +130,15 @@ def compare(file: str, runs: list[Path], *, steps: int, penalty: float, seed: in
     check(len(set(names)) == len(names), "compare", "RUNS", "different run folders", " ".join(names))
     training = replace(TABLES, steps=steps, penalty=penalty)
     prepare("auto")
-    models = {}
+    models: dict[str, Any] = {}
+    x = np.empty(0)
     for name, run in zip(names, runs, strict=True):
-        models[name], trained = _of_run("compare", run)
-        x = trained.read(file)[0] if file else _held_out(runs[0], trained.run)
+        energy, trained = _of_run("compare", run)
+        seen = trained.read(file)[0] if file else _held_out(runs[0], trained.run)
+        alike = not models or np.array_equal(seen, x)
+        allowed = f"trained on events like those of {runs[0]}, their columns in one order"
+        check(alike, "compare", "RUNS", allowed, f"{run}, which reads {Path(file).name} otherwise")
+        models[name], x = energy, seen
     ranked = evaluation.compare(models, x, training=training, key=jax.random.key(seed))
     heading = ("run", "discrepancy", "standard error", "above the best", "standard error", "status")
     rows: list[tuple[str, ...]] = []
@@ -144,12 +150,20 @@ def compare(file: str, runs: list[Path], *, steps: int, penalty: float, seed: in
     return 0
 
 
-def _sample(file: str) -> Any:
-    """Return the rows of a table, or ArviZ's `InferenceData` of a .nc file."""
+def _sample(file: str) -> tuple[Any, tuple[str, ...] | None]:
+    """Return the rows of a table with its columns' names, or ArviZ's `InferenceData` of a .nc file."""
     if Path(file).suffix.lower() != NETCDF:
-        return read_table(file).rows
+        table = read_table(file)
+        return table.rows, table.columns
     check(Path(file).is_file(), "test", "FILE", "an existing file", repr(file))
-    return evaluation.read_inference_data(file)
+    return evaluation.read_inference_data(file), None
+
+
+def _beside(file: str, columns: tuple[str, ...] | None, other: str) -> np.ndarray:
+    """Return the rows of another file, their columns as those of the sample's file stand."""
+    table = read_table(other)
+    layout = in_order(table, columns, command="test", file=Path(other).name, of=Path(file).name)
+    return layout.arrange(table.rows)
 
 
 def _event_shape(x: Any) -> tuple[int, ...]:

@@ -60,7 +60,7 @@ def outliers(
     allowed = "energy, score-norm or typicality for a run that knows of no noise"
     check(sigma > 0 or score != "denoising", command, "--score", allowed, score)
     # Scores are those of rows in the model's units, in which columns weigh alike.
-    rows = trained.to_model(trained.events(table.rows, Path(file).name)[0])
+    rows = trained.to_model(trained.of_table(table, Path(file).name)[0])
     reference = trained.to_model(trained.run.load_data().train) if score == "typicality" else None
     how = {"sigma": sigma, "reference": reference, "key": jax.random.key(seed)}
     found = outlier_scores(energy, rows, score, **how)

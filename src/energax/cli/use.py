@@ -30,7 +30,7 @@ def denoise(
     if isinstance(trained.energy, Ising):
         return restore_run(trained, file, asked, sigma=sigma, out=out)
     asked.refuse("only an Ising model (--energy ising) speaks of flipped pixels")
-    noisy, came = trained.read(file)
+    noisy, layout = trained.read(file)
     target = target_file(out, file, "denoised.npy", "denoise")
     told = trained.way.told
     allowed = "given for a noise-conditional model" if told else "left out: this model is not told the noise"
@@ -38,7 +38,7 @@ def denoise(
     check((sigma is not None) == told, "denoise", "--sigma", allowed, sigma)
     z = tasks.denoise(trained.energy, trained.to_model(noisy), sigma_0=unit, sigma=sigma)
     clean = trained.to_data(z)
-    save_array(target, clean.reshape(came))
+    save_array(target, layout.back(clean).reshape(layout.shape))
     moved = float(np.sqrt(np.mean((clean - noisy) ** 2)))
     print(f"{len(noisy)} rows in {target}; the noise removed has root mean square {moved:.4g} an entry")
     if trained.image is not None:
