@@ -19,6 +19,7 @@ def files(here):
     (here / "nothing.csv").write_text("")
     (here / "one-row.csv").write_text("a,b\n1,2\n")
     (here / "ragged.csv").write_text("1,2\n3\n")
+    (here / "far.csv").write_text("a,b\n1000000.001,2\n999999.999,4\n1000000,6\n")
     (here / "good.csv").write_text("a,b\n1,2\n3,4\n5,6\n")
     (here / "garbage.npy").write_bytes(b"no array")
     (here / "notes.txt").write_text("words")
@@ -56,6 +57,7 @@ def contents(folder):
         ("objects.npy", "pickled Python objects"),
         ("notes.txt", "a file ending in"),
         ("no-images", "a folder with images"),
+        ("far.csv", "'a', which varies by 0.002 around 1000000"),
         ("digits --energy mpl", "did you mean 'mlp'?"),
         ("digits --objective multiscal", "did you mean 'multiscale'?"),
         ("digits --preset digit", "did you mean 'digits'?"),
@@ -204,7 +206,7 @@ FAULTS = {
     "missing": (lambda path: path.unlink(), "a run with a model"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is damaged"),
     "garbage": (lambda path: path.write_bytes(b"\x00" * 1000), "is damaged"),
-    "future": (model_of_the_future, "at most 1, which this version reads; got 99"),
+    "future": (model_of_the_future, "from 1 to 1, which this version reads; got 99"),
 }
 
 

@@ -65,7 +65,7 @@ def judge(
     width = _bandwidth(bandwidth)
     prepare("auto")
     key = jax.random.key(seed)
-    x, columns = _sample(file)
+    x, columns = _sample(file, apart=run is None)  # a run knows how its columns vary
     if two:
         assert reference is not None
         settings = {"kernel": kernel or "rbf", "bandwidth": width, "draws": draws, "key": key}
@@ -150,10 +150,10 @@ def compare(file: str, runs: list[Path], *, steps: int, penalty: float, seed: in
     return 0
 
 
-def _sample(file: str) -> tuple[Any, tuple[str, ...] | None]:
+def _sample(file: str, *, apart: bool) -> tuple[Any, tuple[str, ...] | None]:
     """Return the rows of a table with its columns' names, or ArviZ's `InferenceData` of a .nc file."""
     if Path(file).suffix.lower() != NETCDF:
-        table = read_table(file)
+        table = read_table(file, apart=apart)
         return table.rows, table.columns
     check(Path(file).is_file(), "test", "FILE", "an existing file", repr(file))
     return evaluation.read_inference_data(file), None

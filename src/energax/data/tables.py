@@ -36,7 +36,7 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _read_csv(path: Path) -> Table:
+def _read_csv(path: Path, apart: bool) -> Table:
     owner = path.name
     # utf-8-sig: spreadsheets like to put a byte-order mark before the first column's name.
     try:
@@ -73,10 +73,10 @@ def _read_csv(path: Path) -> Table:
             if value is None or not np.isfinite(value):
                 check(False, owner, repr(names[j]), "finite and never blank", f"{cell!r} on line {number}")
             values[i, j] = value
-    return Table(float_rows("read_table", owner, values), None, columns)
+    return Table(float_rows("read_table", owner, values, apart=apart, columns=columns), None, columns)
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(path: Path, apart: bool) -> Table:
     owner = path.name
     try:
         import pyarrow as pa
@@ -117,10 +117,11 @@ def _read_parquet(path: Path) -> Table:
         if bad.any():
             row = int(bad.argmax())
             check(False, owner, repr(name), "finite and never blank", f"{values[row, j]} in row {row}")
-    return Table(float_rows("read_table", owner, values), None, tuple(table.column_names))
+    columns = tuple(table.column_names)
+    return Table(float_rows("read_table", owner, values, apart=apart, columns=columns), None, columns)
 
 
-def _read_numpy(path: Path) -> Table:
+def _read_numpy(path: Path, apart: bool) -> Table:
     owner = path.name
     labels = None
     try:
@@ -148,7 +149,7 @@ def _read_numpy(path: Path) -> Table:
         pickled = isinstance(error, ValueError) and "allow_pickle" in str(error)
         got = "pickled Python objects" if pickled else f"{type(error).__name__} while reading"
         raise InputError(f"read_table: {owner} must be a file of plain NumPy arrays; got {got}.") from None
-    rows = float_rows("read_table", owner, rows)
+    rows = float_rows("read_table", owner, rows, apart=apart)
     if labels is not None:
         fits = labels.shape == (len(rows),)
         check(fits, "read_table", f"the labels of {owner}", f"{len(rows)} in number", len(labels))
@@ -159,7 +160,7 @@ _READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_numpy, "
 SUFFIXES = tuple(_READERS)
 
 
-def read_table(path: str | Path) -> Table:
+def read_table(path: str | Path, *, apart: bool = False) -> Table:
     """Read the rows of one file.
 
     Parameters
@@ -173,6 +174,10 @@ def read_table(path: str | Path) -> Table:
             One array (n, *event), or (n,), which becomes (n, 1).
         ``.npz``
             The array named x, X or images, or the only one; y, Y or labels are kept as labels.
+    apart
+        Whether a column is refused whose rows float32 cannot tell apart: one that varies by little
+        around a large number, as times and serial numbers do. Of rows to learn from it must be;
+        of a few rows to be scored it need not.
 
     Returns
     -------
@@ -192,7 +197,7 @@ def read_table(path: str | Path) -> Table:
         suffix in _READERS, "read_table", "path", f"a file ending in {', '.join(_READERS)}", repr(path.name)
     )
     try:
-        return _READERS[suffix](path)
+        return _READERS[suffix](path, apart)
     except OSError as error:
         raise InputError(
             f"read_table: {path.name} must be a readable file; got {type(error).__name__}."
@@ -219,7 +224,7 @@ def table_file(path: str | Path, *, test_fraction: float = 0.1, seed: int = 0) -
     InputError
         As `read_table`, and for fewer than two rows.
     """
-    table = read_table(path)
+    table = read_table(path, apart=True)
     return split(
         Path(path).stem,
         table.rows,

@@ -63,9 +63,9 @@ def judge(
     log_density
         FILE.py:FUNCTION, x ↦ log p(x) + constant on one row, written in JAX. That file is run.
     scores
-        A file of the sample's shape; of names, columns must have those of the sample.
+        A file of the sample's shape; columns with names must have those of the sample.
     reference
-        A second sample; of names, columns must have those of the first.
+        A second sample; columns with names must have those of the first.
     method
         See above. [default: ksd; mmd with --reference]
     kernel
