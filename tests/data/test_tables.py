@@ -51,7 +51,17 @@ def test_csv(written, text, rows, columns):
         ("1,2\n-inf,4\n", r"'column 1' must be finite and never blank; got '-inf' on line 2"),
         ("1\n\n3\n", r"t\.csv must be 1 columns wide; got 0 on line 2"),
         ("1,2\n3,4,5\n", r"t\.csv must be 2 columns wide; got 3 on line 2"),
-        ("a;b\n1;2\n3;4", r"'a;b' must be a column of numbers; got '1;2' on line 2"),
+        (
+            "a;b\n1;2\n3;4",
+            r"^t\.csv: 'a;b' must be .*; got '1;2' on line 2 \(commas, not ';', part the columns\)\.$",
+        ),
+        ("1;2\n3;4", r"'1;2' must be a column of numbers; got '3;4' on line 2 \(commas, not ';',"),
+        ("a;b\n1,5;2\n", r"must be 1 columns wide; got 2 on line 2 \(commas, not ';', part the columns\)\.$"),
+        ("a\tb\n1\t2\n", r"got '1\\t2' on line 2 \(commas, not '\\t', part the columns\)\.$"),
+        ("a;b,c\n1,red\n", r"got 'red' on line 2\.$"),
+        ("a,b,a\n1,2,3\n", r"t\.csv must be a table of different names of columns; got 'a' twice\.$"),
+        ("a, a\n1,2\n", r"got 'a' twice\.$"),
+        (",column 1\n1,2\n", r"got 'column 1' twice\.$"),
         ("1\n1e300\n", r"t\.csv must be finite everywhere; got inf in row 1"),
         (b"a\n\xff\xfe\n", r"t\.csv must be comma-separated UTF-8 text; got"),
         ('a\n"1\n2', r"t\.csv must be comma-separated UTF-8 text; got unexpected end of data"),
@@ -196,6 +206,9 @@ def test_parquet(tmp_path):
     table = read_table(write(a=[1, 2], b=[0.5, -0.5], c=[True, False]))
     assert table.columns == ("a", "b", "c")
     assert table.rows.tolist() == [[1, 0.5, 1], [2, -0.5, 0]]
+    pq.write_table(pa.Table.from_arrays([pa.array([1, 2])] * 2, names=["a", "a"]), tmp_path / "twice.parquet")
+    with pytest.raises(InputError, match=r"twice\.parquet must be a readable parquet file"):
+        read_table(tmp_path / "twice.parquet")
     for columns, sentence in [
         ({"a": [1, 2], "b": ["red", "blue"]}, r"'b' must be a column of numbers; got 'red' of type string"),
         ({"a": [1.0, None]}, r"'a' must be finite and never blank; got a blank in row 1"),

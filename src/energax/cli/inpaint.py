@@ -30,6 +30,8 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
     unit, the_way = trained.unit, trained.way
     rows, layout = trained.read(file)
     known = layout.arrange(_known(trained, mask, rows))  # a mask's columns are those of the file
+    missing = not known.all()
+    check(missing, "inpaint", "--mask", "false somewhere: there nothing is known", "all of it known")
     target = target_file(out, file, "inpainted.npy", "inpaint")
     # What is missing is set to the middle of the data, so that nothing of it can leak through.
     given = np.where(known, rows, np.float32((trained.low + trained.high) / 2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +37,19 @@ def _number(cell: str) -> float | None:
         return None
 
 
+def _check_names(owner: str, names: Sequence[str]) -> None:
+    """Refuse a name that two columns have, since columns are found by name (Parquet's reader does so)."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    allowed = "a table of different names of columns"
+    check(twice is None, "read_table", owner, allowed, f"{twice!r} twice")
+
+
+def _parted_otherwise(first: Sequence[str]) -> str:
+    """Return a hint where a first line looks as if something else than commas parted its columns."""
+    found = next((mark for mark in ";\t|" if mark in first[0]), None) if len(first) == 1 else None
+    return "" if found is None else f" (commas, not {found!r}, part the columns)"
+
+
 def _read_csv(path: Path, apart: bool) -> Table:
     owner = path.name
     # utf-8-sig: spreadsheets like to put a byte-order mark before the first column's name.
@@ -47,12 +61,13 @@ def _read_csv(path: Path, apart: bool) -> Table:
         raise InputError(f"read_table: {owner} must be comma-separated UTF-8 text; got {error}.") from None
     while lines and not lines[-1][1]:  # blank lines at the end of the file are no rows
         lines.pop()
-    columns = None
+    columns, hint = None, _parted_otherwise(lines[0][1]) if lines else ""
     # A header is a first line without any number: one number in it, and it would be a guess.
     if lines and any(cell.strip() for cell in lines[0][1]):
         first = lines[0][1]
         if all(_number(cell) is None for cell in first):
             columns = tuple(cell.strip() or f"column {j}" for j, cell in enumerate(first, start=1))
+            _check_names(owner, columns)
             lines = lines[1:]
     check(lines, "read_table", owner, "a table of at least 2 rows", "no row of numbers")
     width = len(columns) if columns is not None else len(lines[0][1])
@@ -64,12 +79,12 @@ def _read_csv(path: Path, apart: bool) -> Table:
             "read_table",
             owner,
             f"{width} columns wide",
-            f"{len(cells)} on line {number}",
+            f"{len(cells)} on line {number}{hint}",
         )
         for j, cell in enumerate(cells):
             value = _number(cell)
             if value is None and cell.strip():
-                check(False, owner, repr(names[j]), "a column of numbers", f"{cell!r} on line {number}")
+                check(False, owner, repr(names[j]), "a column of numbers", f"{cell!r} on line {number}{hint}")
             if value is None or not np.isfinite(value):
                 check(False, owner, repr(names[j]), "finite and never blank", f"{cell!r} on line {number}")
             values[i, j] = value

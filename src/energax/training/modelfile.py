@@ -150,7 +150,8 @@ def load(path: Path | str) -> ModelFile:
 def _check_model(model: Any) -> None:
     """Refuse what is no model, and one whose arrays do not fit together: only shapes are computed."""
     levels = hasattr(model, "at")
-    whole = isinstance(model, eqx.Module) and hasattr(model, "event_shape") and (levels or callable(model))
+    ours = issubclass(type(model), eqx.Module)
+    whole = ours and hasattr(model, "event_shape") and (levels or callable(model))
     check(whole, "load", "model", "one of Energax's models", type(model).__name__)
     if _parts(model, energies.Posterior):  # its condition is of the shape of whatever was observed
         return
