@@ -83,7 +83,7 @@ def _check_apart(owner: str, argument: str, rows: np.ndarray, columns: Sequence[
     spread, size = high - low, np.maximum(np.abs(low), np.abs(high))
     grain = np.spacing(size.astype(np.float32)).astype(np.float64)
     # Rounding errs by half a grain at most; only where that may be too much is it measured.
-    for j in np.flatnonzero((spread > CONSTANT * size) & (COARSE * spread < grain / 2)):
+    for j in np.flatnonzero((spread > CONSTANT * size) & (COARSE * spread < grain / 2)).tolist():
         column = flat[:, j].astype(np.float64)
         if np.abs(column - column.astype(np.float32)).max() > COARSE * spread[j]:
             name = f"column {j + 1}" if columns is None else repr(columns[j])
