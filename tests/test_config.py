@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 
 import energax as ex
@@ -55,6 +56,17 @@ def test_changing_the_energy_or_objective_brings_its_own_options():
 def test_mistakes_are_named(changes, sentence):
     with pytest.raises(ex.InputError, match=sentence):
         replace(RunConfig(), changes)
+
+
+def test_seeds_end_where_keys_repeat():
+    largest = 2**32 - 1
+    assert replace(RunConfig(), {"seed": str(largest)}).seed == largest
+    for more in (largest + 1, 10**400):  # the second has no float
+        with pytest.raises(ex.InputError, match=f"seed must be a whole number of at most {largest}"):
+            replace(RunConfig(), {"seed": str(more)})
+    zero, next_to_it, beyond = (jax.random.key_data(jax.random.key(s)) for s in (0, largest, largest + 1))
+    assert (zero == beyond).all()
+    assert (zero != next_to_it).any()
 
 
 def test_presets_by_name_and_by_kind():

@@ -22,6 +22,7 @@ __all__ = [
     "check_finite_rows",
     "check_integer",
     "check_number",
+    "check_seed",
     "first_few",
     "two_valued",
 ]
@@ -29,6 +30,7 @@ __all__ = [
 FEW = 5  # places that a sentence names
 GLANCE = 1000  # rows that are looked at before all are
 TELLING = 3  # rows from which on a column of two values tells bits: two rows have no more, whatever the law
+LARGEST_SEED = 2**32 - 1
 
 
 class InputError(ValueError):
@@ -85,6 +87,17 @@ def check_integer(owner: str, argument: str, value: object, *, at_least: int) ->
     check(ok, owner, argument, f"a whole number of at least {at_least}", repr(value))
     assert number is not None
     return number
+
+
+def check_seed(owner: str, argument: str, value: object) -> int:
+    """Return `value` if it is a whole number of 32 bits.
+
+    Of a larger one `jax.random.key` takes the lower 32 bits, so that two seeds would make the same
+    draws, and beyond 63 bits it fails.
+    """
+    seed = check_integer(owner, argument, value, at_least=0)
+    check(seed <= LARGEST_SEED, owner, argument, f"a whole number of at most {LARGEST_SEED}", seed)
+    return seed
 
 
 def check_choice(owner: str, argument: str, value: object, choices: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from energax.checks import check, check_choice, check_integer, check_number
+from energax.checks import check, check_choice, check_integer, check_number, check_seed
 from energax.options import ENERGIES, OBJECTIVES, MDSMOptions, MLPOptions
 
 __all__ = ["FitConfig", "RunConfig", "SamplerConfig", "from_dict", "replace", "to_dict"]
@@ -165,7 +165,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_choice("configuration", "energy", self.energy, ENERGIES)
         check_choice("configuration", "objective", self.objective, OBJECTIVES)
-        check_integer("configuration", "seed", self.seed, at_least=0)
+        check_seed("configuration", "seed", self.seed)
         for name, table in {"energy": ENERGIES, "objective": OBJECTIVES}.items():
             options, wanted = getattr(self, f"{name}_options"), table[getattr(self, name)]
             ok = isinstance(options, wanted)
@@ -263,7 +263,8 @@ def _typed(owner: type, name: str, value: Any) -> Any:
     if float in options and isinstance(parsed, int | float) and not isinstance(parsed, bool):
         return float(parsed)
     if int in options and isinstance(parsed, int | float) and not isinstance(parsed, bool):
-        check(float(parsed).is_integer(), "configuration", name, "a whole number", repr(value))
+        whole = isinstance(parsed, int) or parsed.is_integer()  # float() of a long integer overflows
+        check(whole, "configuration", name, "a whole number", repr(value))
         return int(parsed)
     names = {int: "a whole number", float: "a number", type(None): "null"}
     check(False, "configuration", name, " or ".join(names[o] for o in options), repr(value))

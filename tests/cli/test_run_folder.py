@@ -1,12 +1,13 @@
 """A run's folder appears whole or not at all, and is never overwritten."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from energax.checks import InputError
-from energax.cli.run_folder import RunFolder, fingerprint, write_whole
+from energax.cli.run_folder import RunFolder, check_free, fingerprint, write_whole
 from energax.config import RunConfig
 
 FACTS = {"status": "created", "data": {"rows": 1, "sha256": "0"}}
@@ -38,6 +39,18 @@ def test_a_failed_creation_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         RunFolder.create(tmp_path / "file" / "run", RunConfig(), FACTS)
+
+
+def test_what_cannot_be_made_is_known_before_it_is(tmp_path):
+    check_free("train", tmp_path / "deep" / "run")
+    assert not list(tmp_path.iterdir())  # asking leaves nothing
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "run", tmp_path / "file" / "deep" / "run"):
+        with pytest.raises(InputError, match=r"^train: the run folder .* cannot be made: Not a directory\.$"):
+            check_free("train", path)
+    if Path("/proc/self").is_dir():  # where root has every right and nothing can be made
+        with pytest.raises(InputError, match=r"^outliers: the run folder /proc/run cannot be made: "):
+            check_free("outliers", Path("/proc/run"), flag="--folder")
 
 
 def test_other_runs_are_named(tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from energax.checks import InputError
-from energax.data import read_table, table_file
+from energax.data import Dataset, read_table, table_file
+from energax.data.dataset import split
 
 
 @pytest.fixture
@@ -50,7 +51,17 @@ def test_csv(written, text, rows, columns):
         ("1,2\n-inf,4\n", r"'column 1' must be finite and never blank; got '-inf' on line 2"),
         ("1\n\n3\n", r"t\.csv must be 1 columns wide; got 0 on line 2"),
         ("1,2\n3,4,5\n", r"t\.csv must be 2 columns wide; got 3 on line 2"),
-        ("a;b\n1;2\n3;4", r"'a;b' must be a column of numbers; got '1;2' on line 2"),
+        (
+            "a;b\n1;2\n3;4",
+            r"^t\.csv: 'a;b' must be .*; got '1;2' on line 2 \(commas, not ';', part the columns\)\.$",
+        ),
+        ("1;2\n3;4", r"'1;2' must be a column of numbers; got '3;4' on line 2 \(commas, not ';',"),
+        ("a;b\n1,5;2\n", r"must be 1 columns wide; got 2 on line 2 \(commas, not ';', part the columns\)\.$"),
+        ("a\tb\n1\t2\n", r"got '1\\t2' on line 2 \(commas, not '\\t', part the columns\)\.$"),
+        ("a;b,c\n1,red\n", r"got 'red' on line 2\.$"),
+        ("a,b,a\n1,2,3\n", r"t\.csv must be a table of different names of columns; got 'a' twice\.$"),
+        ("a, a\n1,2\n", r"got 'a' twice\.$"),
+        (",column 1\n1,2\n", r"got 'column 1' twice\.$"),
         ("1\n1e300\n", r"t\.csv must be finite everywhere; got inf in row 1"),
         (b"a\n\xff\xfe\n", r"t\.csv must be comma-separated UTF-8 text; got"),
         ('a\n"1\n2', r"t\.csv must be comma-separated UTF-8 text; got unexpected end of data"),
@@ -59,6 +70,52 @@ def test_csv(written, text, rows, columns):
 def test_bad_csv_is_one_sentence(written, text, sentence):
     with pytest.raises(InputError, match=sentence):
         read_table(written(text))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "npy", "parquet"])
+def test_what_float32_rounds_together_is_refused(tmp_path, written, suffix):
+    far = 1e6 + 1e-3 * np.random.default_rng(0).standard_normal(300)
+    rows = np.stack([np.arange(300.0), far], axis=1)
+    assert len(np.unique(far.astype(np.float32))) == 1  # what a model would learn of it
+    path, name = tmp_path / f"t.{suffix}", "column 2" if suffix == "npy" else "'b'"
+    if suffix == "csv":
+        written("a,b\n" + "\n".join(f"{a},{b!r}" for a, b in rows.tolist()))
+    elif suffix == "npy":
+        np.save(path, rows)
+    else:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({"a": rows[:, 0], "b": rows[:, 1]}), path)
+    sentence = rf"float32 can hold \(subtract .*\); got {name}, which varies by 0\.00\d* around 1000000\.$"
+    with pytest.raises(InputError, match=sentence):
+        table_file(path)
+    assert read_table(path).rows.shape == (300, 2)  # rows to be scored may be near each other
+
+
+@pytest.mark.parametrize(
+    ("column", "held"),
+    [
+        (np.full(50, 0.1), True),  # constant, and not a float32
+        (np.where(np.arange(50) % 2, 0.1 + 0.2, 0.3), True),  # constant to the rounding of float64
+        (1.7e9 + np.arange(50) * 86400.0, True),  # days
+        (1.7e9 + np.arange(50), False),  # seconds
+        (1_700_000_000 + np.arange(50), False),  # whole ones
+        ((1_700_000_000_000_000_000 + np.arange(50) * 1_000_000_000), False),  # counted in nanoseconds
+        (16_777_100 + np.arange(50), True),  # whole numbers that float32 has
+        (np.uint32(4_000_000_000) + np.arange(50, dtype=np.uint32), False),
+        (1e-30 * np.arange(50), True),
+        ((1e6 + np.arange(50)).astype(np.float32), True),  # rounded by others: nothing more is lost here
+        (np.arange(50, dtype=np.uint8), True),
+    ],
+)
+def test_a_column_may_be_as_fine_as_float32(column, held):
+    rows = np.stack([column, column], axis=1)
+    if held:
+        assert len(split("t", rows).train) == 45
+        return
+    for make in (lambda: split("t", rows), lambda: Dataset("t", "table", rows, rows)):
+        with pytest.raises(InputError, match=r"column 1, which varies by .* around [\d.e+]+\.$"):
+            make()
+    Dataset("t", "table", rows - rows[0], rows)  # what the sentence advises, more or less
 
 
 def test_one_row_is_no_data_set(written):
@@ -149,6 +206,9 @@ def test_parquet(tmp_path):
     table = read_table(write(a=[1, 2], b=[0.5, -0.5], c=[True, False]))
     assert table.columns == ("a", "b", "c")
     assert table.rows.tolist() == [[1, 0.5, 1], [2, -0.5, 0]]
+    pq.write_table(pa.Table.from_arrays([pa.array([1, 2])] * 2, names=["a", "a"]), tmp_path / "twice.parquet")
+    with pytest.raises(InputError, match=r"twice\.parquet must be a readable parquet file"):
+        read_table(tmp_path / "twice.parquet")
     for columns, sentence in [
         ({"a": [1, 2], "b": ["red", "blue"]}, r"'b' must be a column of numbers; got 'red' of type string"),
         ({"a": [1.0, None]}, r"'a' must be finite and never blank; got a blank in row 1"),

@@ -42,6 +42,16 @@ MODELS = {
     "multigrid": lambda: ex.energies.Multigrid(
         [ex.energies.MLP((s, s, 1), width=4, depth=1, key=KEY) for s in (2, 4)]
     ),
+    "visible": lambda: ex.energies.VisibleLayer(MODELS["deep"]()),
+    "deep-tempered": lambda: MODELS["deep"]() / 2.0,
+    "posterior": lambda: ex.energies.Posterior(
+        MODELS["based"](), ex.energies.MLP((2,), width=4, key=KEY), 0.5
+    ),
+    "smoothings": lambda: ex.energies.Smoothings(ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2))),
+    "generator": lambda: ex.energies.Generator((3,), latent=2, width=4, key=KEY),
+    "conditional-noise": lambda: NoiseConditional(
+        ex.energies.MLP((3,), width=4, condition_size=NOISE_FEATURES + 2, key=KEY)
+    ),
     "linear-gaussian": lambda: ex.energies.LinearGaussian(jnp.ones((2, 3))),
 }
 
@@ -100,9 +110,11 @@ def path(tmp_path):
     return tmp_path / "m"
 
 
-def test_a_later_format_is_refused(path):
-    rewrite(path, lambda d: d.update(format=2))
-    with pytest.raises(ex.InputError, match="must be at most 1, which this version reads; got 2"):
+@pytest.mark.parametrize("version", [2, 0, True, 1.0, "x", None])
+def test_a_format_this_version_does_not_read_is_refused(path, version):
+    rewrite(path, lambda d: d.update(format=version))
+    sentence = f"must be a whole number from 1 to 1, which this version reads; got {version!r}"
+    with pytest.raises(ex.InputError, match=sentence):
         ex.load(path)
 
 
@@ -116,6 +128,18 @@ def test_a_later_format_is_refused(path):
         lambda d: d["model"]["fields"].update(head={"array": "missing"}),
         lambda d: d.update(model={"fields": 3}),
         lambda d: d.update(about=3),
+        lambda d: d.update(model=[1]),
+        lambda d: d.update(model=None),
+        lambda d: d.update(preprocessing=[1]),
+        lambda d: d.update(preprocessing=d["model"]),
+        lambda d: d.update(model=d["model"]["fields"]["layers"][0]),
+        lambda d: d["model"]["fields"].update(event_shape=[9]),
+        lambda d: d["model"]["fields"].update(event_shape="abc"),
+        lambda d: d["model"]["fields"].update(condition_size=3),
+        lambda d: d["model"]["fields"].update(condition_size="2"),
+        lambda d: d["model"]["fields"].update(activation="relux"),
+        lambda d: d["model"]["fields"]["layers"].pop(),
+        lambda d: d["model"]["fields"].update(layers=3),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(path, change):

@@ -29,6 +29,9 @@ def compose(runs: Sequence[Path], *, weights: str | None, temperature: float, ou
         same = bool(eqx.tree_equal(first.pipeline, other.pipeline))
         allowed = f"a run whose preprocessing is that of {first.run.path}: energies add in the same units"
         check(same, command, "RUN", allowed, str(path))
+        named = None in (first.names, other.names) or first.names == other.names
+        allowed = f"a run of the columns of {first.run.path}, in their order"
+        check(named, command, "RUN", allowed, f"{path} of {', '.join(other.columns[:6])}")
         units = (first.way.sigma_0, first.config.objective == "multiscale")
         alike = units == (other.way.sigma_0, other.config.objective == "multiscale")
         allowed = f"a run whose energy has the unit of {first.run.path} (σ₀ = {units[0]})"

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from energax.checks import check_integer
+from energax.checks import check_integer, check_seed
 from energax.cli import DIVERGED, INTERRUPTED, Stopped
 from energax.cli.build import parameters
 from energax.cli.device import prepare
@@ -56,7 +56,7 @@ def distil(
 ) -> int:
     """Train a generator of a run's energy; see the help of `energax distil`."""
     command = "distil"
-    check_integer(command, "--seed", seed, at_least=0)
+    check_seed(command, "--seed", seed)
     check_integer(command, "--batch-size", batch_size, at_least=2)
     config = FitConfig(steps=steps, batch_size=batch_size, learning_rate=learning_rate, ema=EMA)
     check_free(command, out)

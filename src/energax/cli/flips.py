@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from energax.checks import check, check_integer, check_number
+from energax.checks import check, check_number, check_seed
 from energax.cli.images import save_grid
 from energax.cli.targets import target_file
 from energax.cli.trained import Trained
@@ -140,7 +140,7 @@ def _check(asked: Flips, sigma: float | None) -> None:
     check(f < 1, OWNER, "--flip", "below 1", f"{f:g}")
     drawn = asked.method in (None, "gibbs")
     check(drawn or asked.seed is None, OWNER, "--seed", f"left out: {asked.method} draws nothing", asked.seed)
-    check_integer(OWNER, "--seed", asked.seed or 0, at_least=0)
+    check_seed(OWNER, "--seed", asked.seed or 0)
 
 
 def _read(file: str) -> Bits:

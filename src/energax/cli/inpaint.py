@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from energax import tasks
-from energax.checks import InputError, check, check_integer
+from energax.checks import InputError, check, check_seed
 from energax.cli.images import IMAGES_SHOWN, save_grid
 from energax.cli.sample import sampling
 from energax.cli.targets import save_array, target_file
@@ -25,11 +25,13 @@ MISSING = 128  # the grey of what an inpainted image did not know
 
 def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> int:
     """Fill in what is missing; see the help of `energax inpaint`."""
-    check_integer("inpaint", "--seed", seed, at_least=0)
+    check_seed("inpaint", "--seed", seed)
     trained = Trained(run, "inpaint")
     unit, the_way = trained.unit, trained.way
-    rows, came = trained.read(file)
-    known = _known(trained, mask, rows)
+    rows, layout = trained.read(file)
+    known = layout.arrange(_known(trained, mask, rows))  # a mask's columns are those of the file
+    missing = not known.all()
+    check(missing, "inpaint", "--mask", "false somewhere: there nothing is known", "all of it known")
     target = target_file(out, file, "inpainted.npy", "inpaint")
     # What is missing is set to the middle of the data, so that nothing of it can leak through.
     given = np.where(known, rows, np.float32((trained.low + trained.high) / 2))
@@ -50,7 +52,7 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
     if len(lost):
         print(f"note: the chains of rows {', '.join(map(str, lost))} left all bounds", file=sys.stderr)
     whole = np.where(known, rows, trained.to_data(filled))
-    save_array(target, whole.reshape(came))
+    save_array(target, layout.back(whole).reshape(layout.shape))
     print(f"{len(rows)} rows in {target}; what was known is kept bit for bit")
     if trained.image is not None:
         shown = slice(IMAGES_SHOWN)

@@ -13,12 +13,14 @@ import jax
 import numpy as np
 
 from energax import evaluation
-from energax.checks import InputError, check, check_finite_rows, check_integer, check_number
+from energax.checks import InputError, check, check_finite_rows, check_integer, check_number, check_seed
+from energax.cli.columns import in_order
 from energax.cli.device import prepare
 from energax.cli.run_folder import RunFolder
 from energax.cli.show import print_table
 from energax.cli.trained import Trained
 from energax.data import read_table
+from energax.data.tables import Table
 from energax.evaluation.bandwidth import BANDWIDTHS
 from energax.evaluation.posterior import is_posterior
 
@@ -62,7 +64,7 @@ def judge(
     seed: int,
 ) -> int:
     """Print what a test says of a sample, `told` what some methods take; see the help of `energax test`."""
-    check_integer("test", "--seed", seed, at_least=0)
+    check_seed("test", "--seed", seed)
     laws = {"--run": run, "--log-density": log_density, "--reference": reference}
     given = [flag for flag, value in {**laws, "--scores": scores}.items() if value is not None]
     one = len(given) == 1 or sorted(given) == ["--log-density", "--scores"]
@@ -76,10 +78,10 @@ def judge(
         settings["draws"] = check_integer("test", "--draws", settings.get("draws", DRAWS), at_least=1)
     prepare("auto")
     key = jax.random.key(seed)
-    x = _sample(file)
+    x, columns = _sample(file, apart=run is None)  # a run knows how its columns vary
     if two:
         assert reference is not None
-        other = _sample(reference, "--reference")
+        other = _beside(file, columns, reference, "--reference")
         if is_posterior(x) and not is_posterior(other):  # chains hold a row's numbers one after another
             other = other.reshape(len(other), -1)
         return _told(evaluation.mmd_test(x, other, **settings, key=key), x, other)
@@ -94,7 +96,7 @@ def judge(
         model = evaluation.LogDensity(_function(log_density, _event_shape(x)))
     law: dict[str, Any] = {
         "model": model,
-        "scores": None if scores is None else _scores(scores),
+        "scores": None if scores is None else _scores(file, columns, scores),
         "key": key,
     }
     if method == "fssd":
@@ -176,7 +178,7 @@ def compare(file: str, runs: list[Path], *, method: str, told: dict[str, Any], s
     """Print the runs in the order of their discrepancy; see the help of `energax compare`."""
     if (Path(file) / "config.json").is_file():  # no rows named: those that the runs' data kept back
         runs, file = [Path(file), *runs], ""
-    check_integer("compare", "--seed", seed, at_least=0)
+    check_seed("compare", "--seed", seed)
     check(len(runs) > 1, "compare", "RUNS", "two or more run folders", f"{len(runs)}")
     settings: dict[str, Any] = _settings("compare", method, told, RANKS)
     if method == "lsd":
@@ -186,10 +188,15 @@ def compare(file: str, runs: list[Path], *, method: str, told: dict[str, Any], s
     names = [str(run) for run in runs]
     check(len(set(names)) == len(names), "compare", "RUNS", "different run folders", " ".join(names))
     prepare("auto")
-    models = {}
+    models: dict[str, Any] = {}
+    x = np.empty(0)
     for name, run in zip(names, runs, strict=True):
-        models[name], trained = _of_run("compare", run)
-        x = trained.read(file)[0] if file else _held_out(runs[0], trained.run)
+        energy, trained = _of_run("compare", run)
+        seen = trained.read(file)[0] if file else _held_out(runs[0], trained.run)
+        alike = not models or np.array_equal(seen, x)
+        allowed = f"trained on events like those of {runs[0]}, their columns in one order"
+        check(alike, "compare", "RUNS", allowed, f"{run}, which reads {Path(file).name} otherwise")
+        models[name], x = energy, seen
     ranked = evaluation.compare(models, x, method=method, **settings, key=jax.random.key(seed))
     heading = ("run", "discrepancy", "standard error", "above the best", "standard error", "status")
     rows: list[tuple[str, ...]] = []
@@ -201,19 +208,31 @@ def compare(file: str, runs: list[Path], *, method: str, told: dict[str, Any], s
     return 0
 
 
-def _sample(file: str, argument: str = "FILE") -> Any:
-    """Return the rows of a table, or ArviZ's `InferenceData` of a .nc file."""
+def _sample(file: str, argument: str = "FILE", *, apart: bool) -> tuple[Any, tuple[str, ...] | None]:
+    """Return the rows of a table with its columns' names, or ArviZ's `InferenceData` of a .nc file."""
     if Path(file).suffix.lower() != NETCDF:
-        return read_table(file).rows
+        table = read_table(file, apart=apart)
+        return table.rows, table.columns
     check(Path(file).is_file(), "test", argument, "an existing file", repr(file))
-    return evaluation.read_inference_data(file)
+    return evaluation.read_inference_data(file), None
 
 
-def _scores(file: str) -> np.ndarray:
+def _beside(file: str, columns: tuple[str, ...] | None, other: str, argument: str) -> Any:
+    """Return the rows of another file, their columns as those of the sample's file stand."""
+    rows, names = _sample(other, argument, apart=False)
+    if is_posterior(rows):
+        return rows
+    table = Table(rows, None, names)
+    layout = in_order(table, columns, command="test", file=Path(other).name, of=Path(file).name)
+    return layout.arrange(rows)
+
+
+def _scores(file: str, columns: tuple[str, ...] | None, scores: str) -> np.ndarray:
     """Return the scores in a file, of which those not finite are named by their rows."""
-    scores = read_table(file, finite=False).rows
-    check_finite_rows("test", "--scores", scores)
-    return scores
+    table = read_table(scores, finite=False)
+    check_finite_rows("test", "--scores", table.rows)
+    layout = in_order(table, columns, command="test", file=Path(scores).name, of=Path(file).name)
+    return layout.arrange(table.rows)
 
 
 def _event_shape(x: Any) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from energax.checks import check, check_integer
+from energax.checks import check, check_integer, check_seed
 from energax.cli.run_folder import check_free
 from energax.cli.show import print_table
 from energax.cli.targets import target_file, write_csv
@@ -36,7 +36,7 @@ def outliers(
     """Write one outlier score a row; see the help of `energax outliers`."""
     command = "outliers"
     check_integer(command, "--top", top, at_least=0)
-    check_integer(command, "--seed", seed, at_least=0)
+    check_seed(command, "--seed", seed)
     if run is not None:
         for flag, value in {"--folder": folder, "--steps": steps}.items():
             check(value is None, command, flag, "left out with --run, which is trained already", value)
@@ -60,7 +60,7 @@ def outliers(
     allowed = "energy, score-norm or typicality for a run that knows of no noise"
     check(sigma > 0 or score != "denoising", command, "--score", allowed, score)
     # Scores are those of rows in the model's units, in which columns weigh alike.
-    rows = trained.to_model(trained.events(table.rows, Path(file).name)[0])
+    rows = trained.to_model(trained.of_table(table, Path(file).name)[0])
     reference = trained.to_model(trained.run.load_data().train) if score == "typicality" else None
     how = {"sigma": sigma, "reference": reference, "key": jax.random.key(seed)}
     found = outlier_scores(energy, rows, score, **how)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from energax import tasks
-from energax.checks import check, check_integer, check_number
+from energax.checks import check, check_integer, check_number, check_seed
 from energax.cli.images import IMAGES_SHOWN, save_grid
 from energax.cli.sample import sampling
 from energax.cli.targets import save_array, target_file
@@ -46,7 +46,7 @@ def restore(
 ) -> int:
     """Restore what a linear look lost; see the help of `energax restore`."""
     command = "restore"
-    check_integer(command, "--seed", seed, at_least=0)
+    check_seed(command, "--seed", seed)
     check_integer(command, "--draws", draws, at_least=1)
     check_number(command, "--noise", noise, above=0)
     trained = Trained(run, command)
@@ -60,13 +60,13 @@ def restore(
     look = tasks.linear_operator(operator, trained.event, trained.image, seed)
     seen = jax.eval_shape(look, jax.ShapeDtypeStruct(trained.event, jnp.float32)).shape
     target = target_file(out, file, "restored.npy", command)
-    truth = None
+    truth = layout = None
     if degrade:
-        truth = trained.read(file)[0]
+        truth, layout = trained.read(file)
         y = np.array(jax.vmap(look)(jnp.asarray(truth)))
         y += noise * np.random.default_rng(seed).normal(size=y.shape)
     else:
-        rows = read_table(file).rows
+        rows = read_table(file).rows  # of what an operator gives, columns have no names
         rows = rows[None] if rows.shape == seen else rows
         fits = rows.size == len(rows) * int(np.prod(seen))
         shape = f"(n, {', '.join(map(str, seen))}), what {operator} gives"
@@ -90,7 +90,7 @@ def restore(
     drawn = trained.to_data(z)
     drawn[~trained.stayed(z)] = np.nan
     restored = drawn.reshape(draws, len(y), *drawn.shape[1:]).mean(axis=0)
-    save_array(target, restored)
+    save_array(target, restored if layout is None else layout.back(restored))
     what = "draws" if draws == 1 else f"means of {draws} draws"
     print(f"{len(y)} rows in {target}: {what} of what gives such observations")
     lost = np.flatnonzero(~np.isfinite(restored).reshape(len(y), -1).all(axis=1))

@@ -20,6 +20,7 @@ import json
 import os
 import shlex
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ def fingerprint(rows: np.ndarray) -> str:
 
 
 def check_free(owner: str, path: Path, hint: str = "", flag: str = "--out") -> None:
-    """Refuse a folder that holds anything, and anything that is no folder."""
+    """Refuse a folder that holds anything, anything that is no folder, and one that cannot be made."""
     try:
         used = path.exists() and not (path.is_dir() and not any(path.iterdir()))
     except OSError as error:
@@ -54,6 +55,12 @@ def check_free(owner: str, path: Path, hint: str = "", flag: str = "--out") -> N
             f"{owner}: {flag} must be a folder that can be read; got {path}: {error.strerror}."
         ) from None
     check(not used, owner, flag, f"a new or empty folder{hint}", f"{path}, which is in use")
+    try:
+        # Rights do not tell what a file system allows: only trying does, in what there is above.
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        Path(tempfile.mkdtemp(prefix=f".{path.name[:50]}-", dir=above)).rmdir()
+    except OSError as error:
+        raise InputError(f"{owner}: the run folder {path} cannot be made: {error.strerror}.") from None
 
 
 class RunFolder:
@@ -140,8 +147,9 @@ class RunFolder:
     @property
     def config(self) -> RunConfig:
         """The configuration it was made with."""
+        values = self._read("config.json")
         try:
-            return from_dict(self._read("config.json"))
+            return from_dict(values)
         except InputError as error:
             raise InputError(f"{self.path / 'config.json'} is damaged: {error}") from None
 
@@ -183,6 +191,15 @@ class RunFolder:
         """Step of the newest checkpoint, or None."""
         names = [p.name.removeprefix("step_") for p in self.checkpoints.glob("step_*") if p.is_dir()]
         return max((int(name) for name in names if name.isdigit()), default=None)
+
+    @property
+    def steps(self) -> int:
+        """How many steps are done, as far as the checkpoints and the log say."""
+        from energax.training.log import read_metrics
+
+        records = read_metrics(self.metrics) if self.metrics.is_file() else []
+        last = records[-1] if records else {}
+        return max(self.latest or 0, int(last.get("step", 0)))
 
     def load_model(self, owner: str) -> ModelFile:
         """Return the energy, its preprocessing and what is known about it."""

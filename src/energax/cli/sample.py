@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from energax import tasks
-from energax.checks import InputError, check, check_integer
+from energax.checks import InputError, check, check_integer, check_seed
 from energax.cli import chains
 from energax.cli.images import draw_clouds, draw_strip, draw_trace, save_grid
 from energax.cli.targets import target_folder, write_csv
@@ -69,7 +69,7 @@ def sample(
 ) -> int:
     """Draw samples and show how they formed; see the help of `energax sample`."""
     check_integer("sample", "-n", n, at_least=1)
-    check_integer("sample", "--seed", seed, at_least=0)
+    check_seed("sample", "--seed", seed)
     options = dict(options or {})
     if inference_data is not None:
         chains.check_target(inference_data)

@@ -22,8 +22,7 @@ def info(path: Path) -> int:
     config, facts = run.config, run.facts
     data, environment = facts.get("data", {}), facts.get("environment", {})
     records = _records(run)
-    last = records[-1] if records else {}
-    steps = max(run.latest or 0, int(last.get("step", 0)))
+    steps = run.steps
 
     status = facts.get("status", "unknown")
     if status in ("running", "created"):

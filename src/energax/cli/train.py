@@ -6,6 +6,7 @@ import datetime
 import importlib.util
 import logging
 import platform
+import shlex
 import shutil
 import sys
 import time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["environment", "resume_run", "train_run"]
 
 VALIDATION_ROWS = 1000
+FEW = 30  # rows, below which there is hardly a law to be learned
 
 
 class Unsuited(InputError):
@@ -78,6 +80,10 @@ def train_run(
     rows = " and ".join(
         f"{len(r):,} {what}" for r, what in ((dataset.train, "to train on"), (dataset.test, "held out"))
     )
+    n = len(dataset.train)
+    if n < FEW:
+        said = f"{n} row{'s' if n > 1 else ''} to train on {'are' if n > 1 else 'is'} few"
+        print(f"note: {said}: a model learns them by heart rather than their law", file=sys.stderr)
     shape, size = parts.energy.event_shape, parameters(parts.energy)
     print(f"\n{dataset.name}: {rows}; the model sees events {shape} and has {size:,} parameters", flush=True)
     if dry_run:
@@ -105,7 +111,8 @@ def resume_run(
         check(made not in facts, "train", "--resume", allowed, str(path))
     print(describe(config), flush=True)
     if facts.get("status") == "finished" and run.model.exists():
-        print(f"\n{path} is finished: {config.fit.steps:,} steps are done")
+        done = run.steps
+        print(f"\n{path} is finished: {done:,} steps are done{_longer(run, done)}")
         return 0
     nothing = run.diverged and not run.model.exists()
     check(not nothing, "train", "--resume", f"a run that has learned something ({run.onward})", str(path))
@@ -127,6 +134,16 @@ def resume_run(
         return 0
     with run.held():
         return _fit(run, parts, tensorboard)
+
+
+def _longer(run: RunFolder, done: int) -> str:
+    """Return what to do where the configuration of a finished run asks for other steps than were done."""
+    asked = run.config.fit.steps
+    if asked == done:
+        return ""
+    # The learning rate has come to the end of its schedule: there is nothing to go on with.
+    words = shlex.join(["energax", "train", "--config", str(run.path / "config.json"), "--out"])
+    return f", not {asked:,}; another number is a new run: {words} FOLDER"
 
 
 def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:

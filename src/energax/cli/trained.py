@@ -15,12 +15,13 @@ import numpy as np
 
 from energax import tasks
 from energax.checks import InputError, check
+from energax.cli.columns import Layout, in_order
 from energax.cli.device import prepare
 from energax.cli.distilled import Distilled
 from energax.cli.images import to_pixels
 from energax.cli.run_folder import RunFolder
 from energax.config import RunConfig, from_dict
-from energax.data import read_table
+from energax.data.tables import Table, read_table
 from energax.options import MACHINES, of_bits, walls_of
 from energax.progress import ProgressBar
 from energax.tasks import way
@@ -64,7 +65,8 @@ class Trained:
             self.image = None if facts["image_shape"] is None else tuple(facts["image_shape"])
             self.low, self.high = float(facts["low"]), float(facts["high"])
             size = int(np.prod(self.event))
-            self.columns = tuple(facts["columns"] or (f"x{j}" for j in range(1, size + 1)))
+            self.names = None if facts["columns"] is None else tuple(facts["columns"])
+            self.columns = self.names or tuple(f"x{j}" for j in range(1, size + 1))
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{command}: {self.run.model} does not say how it was trained ({error})."
@@ -81,9 +83,14 @@ class Trained:
         allowed = "of a law on all of ℝᵈ: where a density ends at an edge, Stein's identity fails"
         check(not edged, self.command, flag, allowed, f"one of the objective {self.config.objective}")
 
-    def read(self, file: str) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Return the rows of a file as events, and the shape in which they came."""
-        return self.events(read_table(file).rows, Path(file).name)
+    def read(self, file: str) -> tuple[np.ndarray, Layout]:
+        """Return the rows of a file as events, and how the file holds them."""
+        return self.of_table(read_table(file), Path(file).name)
+
+    def of_table(self, table: Table, name: str) -> tuple[np.ndarray, Layout]:
+        """Return the rows of a table as events, its columns by their names if both sides have them."""
+        layout = in_order(table, self.names, command=self.command, file=name, of=str(self.run.path))
+        return self.events(layout.arrange(table.rows), name)[0], layout
 
     def events(self, rows: np.ndarray, name: str) -> tuple[np.ndarray, tuple[int, ...]]:
         """Return the rows of a file of that name as events, and the shape in which they came."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from energax import tasks
-from energax.checks import check, check_integer
+from energax.checks import check, check_seed
 from energax.cli.flips import Flips, restore_by_hand, restore_run
 from energax.cli.images import IMAGES_SHOWN, save_grid
 from energax.cli.targets import save_array, target_file, write_csv
@@ -30,7 +30,7 @@ def denoise(
     if isinstance(trained.energy, Ising):
         return restore_run(trained, file, asked, sigma=sigma, out=out)
     asked.refuse("only an Ising grid (--energy ising) speaks of flipped pixels")
-    noisy, came = trained.read(file)
+    noisy, layout = trained.read(file)
     target = target_file(out, file, "denoised.npy", "denoise")
     told = trained.way.told
     allowed = "given for a noise-conditional model" if told else "left out: this model is not told the noise"
@@ -38,7 +38,7 @@ def denoise(
     check((sigma is not None) == told, "denoise", "--sigma", allowed, sigma)
     z = tasks.denoise(trained.energy, trained.to_model(noisy), sigma_0=unit, sigma=sigma)
     clean = trained.to_data(z)
-    save_array(target, clean.reshape(came))
+    save_array(target, layout.back(clean).reshape(layout.shape))
     moved = float(np.sqrt(np.mean((clean - noisy) ** 2)))
     print(f"{len(noisy)} rows in {target}; the noise removed has root mean square {moved:.4g} an entry")
     if trained.image is not None:
@@ -75,7 +75,7 @@ def score(
 
 
 def _score_likelihood(run: Path, file: str, *, probes: int | None, seed: int, out: Path | None) -> int:
-    check_integer("score", "--seed", seed, at_least=0)
+    check_seed("score", "--seed", seed)
     trained = Trained(run, "score")
     rows, _ = trained.read(file)
     target = None if out is None else target_file(out, file, out.name, "score", suffix=".csv")
@@ -103,7 +103,7 @@ def report(run: Path, *, seed: int) -> int:
     from energax.report import build
     from energax.report.findings import kept
 
-    check_integer("report", "--seed", seed, at_least=0)
+    check_seed("report", "--seed", seed)
     trained = Trained(run, "report")
     folder = trained.run
     path = build(

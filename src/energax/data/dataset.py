@@ -8,6 +8,7 @@ evaluated at.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +19,19 @@ from energax.checks import check, check_array, check_choice, check_integer, chec
 __all__ = ["Dataset", "float_rows", "guess_kind", "split"]
 
 KINDS = ("image", "table", "points")
+COARSE = 0.01  # of a column's spread: more than this float32 may not round off
+CONSTANT = 2.0**-46  # of a column's size: what varies by less varies by the rounding of float64
 
 
 def float_rows(
-    owner: str, argument: str, value: Any, at_least_rows: int = 1, *, finite: bool = True
+    owner: str,
+    argument: str,
+    value: Any,
+    at_least_rows: int = 1,
+    *,
+    finite: bool = True,
+    apart: bool = False,
+    columns: Sequence[str] | None = None,
 ) -> np.ndarray:
     """Return `value` as float32 rows, refusing what float32 cannot hold.
 
@@ -33,6 +43,12 @@ def float_rows(
         Array-like of shape (n, *event), or (n,) for n single numbers, which become (n, 1).
     at_least_rows
         The fewest rows accepted.
+    finite
+        Whether NaN and infinite entries are refused.
+    apart
+        Whether a column is refused whose rows float32 cannot tell apart.
+    columns
+        Names of the columns, for the sentence that refuses one.
 
     Returns
     -------
@@ -42,15 +58,41 @@ def float_rows(
     Raises
     ------
     InputError
-        If entries are not finite real numbers (also after rounding to float32), or there are
-        too few rows.
+        If entries are not finite real numbers (also after rounding to float32), there are too few
+        rows, or (with `apart`) a column varies by too little for its size.
     """
+    given = value
     ready = isinstance(value, np.ndarray) and value.dtype == np.float32 and value.ndim >= 2
     if not (ready and value.shape[0] >= at_least_rows and value.size and np.isfinite(value).all()):
         # A number beyond float32 becomes infinite here and is then refused by its row.
         with np.errstate(over="ignore"):
             value = check_array(owner, argument, value, at_least_rows=at_least_rows, finite=finite)
+        if apart:
+            _check_apart(owner, argument, np.asarray(given), columns)
     return value.reshape(-1, 1) if value.ndim == 1 else value
+
+
+def _check_apart(owner: str, argument: str, rows: np.ndarray, columns: Sequence[str] | None) -> None:
+    """Refuse a column that varies by little more than the grain of float32 at its size.
+
+    Around c numbers are |c|/2²³ apart: times of 1.7e9 seconds, two minutes. A column that is constant
+    loses nothing, be it constant only to the rounding of what computed it.
+    """
+    exact = {"f": 4, "i": 2, "u": 2}.get(rows.dtype.kind, 1)  # bytes of what float32 holds whole
+    if rows.dtype.itemsize <= exact or rows.dtype.kind not in "iuf":
+        return
+    flat = rows.reshape(len(rows), -1)
+    low, high = flat.min(axis=0).astype(np.float64), flat.max(axis=0).astype(np.float64)
+    spread, size = high - low, np.maximum(np.abs(low), np.abs(high))
+    grain = np.spacing(size.astype(np.float32)).astype(np.float64)
+    # Rounding errs by half a grain at most; only where that may be too much is it measured.
+    for j in np.flatnonzero((spread > CONSTANT * size) & (COARSE * spread < grain / 2)).tolist():
+        column = flat[:, j].astype(np.float64)
+        if np.abs(column - column.astype(np.float32)).max() > COARSE * spread[j]:
+            name = f"column {j + 1}" if columns is None else repr(columns[j])
+            varies = f"varies by {spread[j]:.3g} around {(low[j] + high[j]) / 2:.7g}"
+            allowed = "of columns that float32 can hold (subtract the mean of one that it cannot)"
+            check(False, owner, argument, allowed, f"{name}, which {varies}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +133,8 @@ class Dataset:
     def __post_init__(self) -> None:
         put = object.__setattr__  # the only way to normalise a field of a frozen dataclass
         check_choice("Dataset", "kind", self.kind, KINDS)
-        for field in ("train", "test"):
-            put(self, field, float_rows("Dataset", field, getattr(self, field)))
+        for field, apart in (("train", True), ("test", False)):  # a few rows may be near each other
+            put(self, field, float_rows("Dataset", field, getattr(self, field), apart=apart))
         event = self.train.shape[1:]
         check(self.test.shape[1:] == event, "Dataset", "test", f"rows of shape {event}", self.test.shape[1:])
         for field, rows in (("train_labels", self.train), ("test_labels", self.test)):
@@ -167,9 +209,10 @@ def split(
     Raises
     ------
     InputError
-        If there are fewer than two rows or an entry is not a finite number.
+        If there are fewer than two rows, an entry is not a finite number, or float32 cannot tell the
+        rows of a column apart.
     """
-    rows = float_rows(owner, "data", rows, at_least_rows=2)
+    rows = float_rows(owner, "data", rows, at_least_rows=2, apart=True, columns=columns)
     fraction = check_number(owner, "test_fraction", test_fraction, above=0)
     check(fraction < 1, owner, "test_fraction", "below 1", fraction)
     seed = check_integer(owner, "seed", seed, at_least=0)

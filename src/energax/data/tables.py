@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,20 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _read_csv(path: Path, finite: bool) -> Table:
+def _check_names(owner: str, names: Sequence[str]) -> None:
+    """Refuse a name that two columns have, since columns are found by name (Parquet's reader does so)."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    allowed = "a table of different names of columns"
+    check(twice is None, "read_table", owner, allowed, f"{twice!r} twice")
+
+
+def _parted_otherwise(first: Sequence[str]) -> str:
+    """Return a hint where a first line looks as if something else than commas parted its columns."""
+    found = next((mark for mark in ";\t|" if mark in first[0]), None) if len(first) == 1 else None
+    return "" if found is None else f" (commas, not {found!r}, part the columns)"
+
+
+def _read_csv(path: Path, finite: bool, apart: bool) -> Table:
     owner = path.name
     # utf-8-sig: spreadsheets like to put a byte-order mark before the first column's name.
     try:
@@ -47,12 +61,13 @@ def _read_csv(path: Path, finite: bool) -> Table:
         raise InputError(f"read_table: {owner} must be comma-separated UTF-8 text; got {error}.") from None
     while lines and not lines[-1][1]:  # blank lines at the end of the file are no rows
         lines.pop()
-    columns = None
+    columns, hint = None, _parted_otherwise(lines[0][1]) if lines else ""
     # A header is a first line without any number: one number in it, and it would be a guess.
     if lines and any(cell.strip() for cell in lines[0][1]):
         first = lines[0][1]
         if all(_number(cell) is None for cell in first):
             columns = tuple(cell.strip() or f"column {j}" for j, cell in enumerate(first, start=1))
+            _check_names(owner, columns)
             lines = lines[1:]
     check(lines, "read_table", owner, "a table of at least 2 rows", "no row of numbers")
     width = len(columns) if columns is not None else len(lines[0][1])
@@ -64,19 +79,20 @@ def _read_csv(path: Path, finite: bool) -> Table:
             "read_table",
             owner,
             f"{width} columns wide",
-            f"{len(cells)} on line {number}",
+            f"{len(cells)} on line {number}{hint}",
         )
         for j, cell in enumerate(cells):
             value = _number(cell)
             if value is None and cell.strip():
-                check(False, owner, repr(names[j]), "a column of numbers", f"{cell!r} on line {number}")
+                check(False, owner, repr(names[j]), "a column of numbers", f"{cell!r} on line {number}{hint}")
             if value is None or (finite and not np.isfinite(value)):
                 check(False, owner, repr(names[j]), "finite and never blank", f"{cell!r} on line {number}")
             values[i, j] = value
-    return Table(float_rows("read_table", owner, values, finite=finite), None, columns)
+    how: dict[str, Any] = {"finite": finite, "apart": apart, "columns": columns}
+    return Table(float_rows("read_table", owner, values, **how), None, columns)
 
 
-def _read_parquet(path: Path, finite: bool) -> Table:
+def _read_parquet(path: Path, finite: bool, apart: bool) -> Table:
     owner = path.name
     try:
         import pyarrow as pa
@@ -117,10 +133,12 @@ def _read_parquet(path: Path, finite: bool) -> Table:
         if finite and bad.any():
             row = int(bad.argmax())
             check(False, owner, repr(name), "finite and never blank", f"{values[row, j]} in row {row}")
-    return Table(float_rows("read_table", owner, values, finite=finite), None, tuple(table.column_names))
+    columns = tuple(table.column_names)
+    how: dict[str, Any] = {"finite": finite, "apart": apart, "columns": columns}
+    return Table(float_rows("read_table", owner, values, **how), None, columns)
 
 
-def _read_numpy(path: Path, finite: bool) -> Table:
+def _read_numpy(path: Path, finite: bool, apart: bool) -> Table:
     owner = path.name
     labels = None
     try:
@@ -148,7 +166,7 @@ def _read_numpy(path: Path, finite: bool) -> Table:
         pickled = isinstance(error, ValueError) and "allow_pickle" in str(error)
         got = "pickled Python objects" if pickled else f"{type(error).__name__} while reading"
         raise InputError(f"read_table: {owner} must be a file of plain NumPy arrays; got {got}.") from None
-    rows = float_rows("read_table", owner, rows, finite=finite)
+    rows = float_rows("read_table", owner, rows, finite=finite, apart=apart)
     if labels is not None:
         fits = labels.shape == (len(rows),)
         check(fits, "read_table", f"the labels of {owner}", f"{len(rows)} in number", len(labels))
@@ -159,7 +177,7 @@ _READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".npy": _read_numpy, "
 SUFFIXES = tuple(_READERS)
 
 
-def read_table(path: str | Path, *, finite: bool = True) -> Table:
+def read_table(path: str | Path, *, finite: bool = True, apart: bool = False) -> Table:
     """Read the rows of one file.
 
     Parameters
@@ -175,6 +193,10 @@ def read_table(path: str | Path, *, finite: bool = True) -> Table:
             The array named x, X or images, or the only one; y, Y or labels are kept as labels.
     finite
         Refuse NaN and infinite entries; False leaves them to the caller.
+    apart
+        Whether a column is refused whose rows float32 cannot tell apart: one that varies by little
+        around a large number, as times and serial numbers do. Of rows to learn from it must be;
+        of a few rows to be scored it need not.
 
     Returns
     -------
@@ -194,7 +216,7 @@ def read_table(path: str | Path, *, finite: bool = True) -> Table:
         suffix in _READERS, "read_table", "path", f"a file ending in {', '.join(_READERS)}", repr(path.name)
     )
     try:
-        return _READERS[suffix](path, finite)
+        return _READERS[suffix](path, finite, apart)
     except OSError as error:
         raise InputError(
             f"read_table: {path.name} must be a readable file; got {type(error).__name__}."
@@ -221,7 +243,7 @@ def table_file(path: str | Path, *, test_fraction: float = 0.1, seed: int = 0) -
     InputError
         As `read_table`, and for fewer than two rows.
     """
-    table = read_table(path)
+    table = read_table(path, apart=True)
     return split(
         Path(path).stem,
         table.rows,

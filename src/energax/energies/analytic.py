@@ -232,6 +232,11 @@ class LinearGaussian(Energy):
         self.scale = jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (d,))
         self.event_shape = (d,)
 
+    @property
+    def condition_size(self) -> int:
+        """How many numbers c has."""
+        return self.weight.shape[1]
+
     def __call__(self, x: Float[Array, " d"], condition: Condition | None = None) -> Scalar:
         """Return E(x, c); a condition c of shape (k,) is required."""
         check(condition is not None, "LinearGaussian", "condition", "given", None)

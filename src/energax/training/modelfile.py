@@ -114,7 +114,8 @@ def load(path: Path | str) -> ModelFile:
     Raises
     ------
     InputError
-        If the file is missing, damaged, of a later format, or names an unknown class.
+        If the file is missing, damaged, of a later format, names an unknown class, or holds a model
+        that cannot be evaluated at an event of its own shape.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -128,17 +129,66 @@ def load(path: Path | str) -> ModelFile:
         version = description["format"]
     except (SafetensorError, KeyError, ValueError, TypeError, OSError, RecursionError) as error:
         raise InputError(f"load: {path} is damaged or is not an Energax model file.") from error
-    known = isinstance(version, int) and 1 <= version <= FORMAT
-    check(known, "load", f"the format of {path}", f"at most {FORMAT}, which this version reads", version)
+    known = type(version) is int and 1 <= version <= FORMAT  # true is no number here
+    allowed = f"a whole number from 1 to {FORMAT}, which this version reads"
+    check(known, "load", f"the format of {path}", allowed, repr(version))
     try:
-        return ModelFile(
+        found = ModelFile(
             _build(description["model"], arrays),
             _build(description["preprocessing"], arrays),
             dict(description["about"]),
         )
+        _check_model(found.model)
+        there = found.preprocessing is None or isinstance(found.preprocessing, data.Transform)
+        check(there, "load", "preprocessing", "a transform", type(found.preprocessing).__name__)
+        return found
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         reason = str(error) if isinstance(error, InputError) else "its description does not fit its arrays."
         raise InputError(f"load: {path} is damaged: {reason}") from error
+
+
+def _check_model(model: Any) -> None:
+    """Refuse what is no model, and one whose arrays do not fit together: only shapes are computed."""
+    levels = hasattr(model, "at")
+    ours = issubclass(type(model), eqx.Module)
+    whole = ours and hasattr(model, "event_shape") and (levels or callable(model))
+    check(whole, "load", "model", "one of Energax's models", type(model).__name__)
+    if _parts(model, energies.Posterior):  # its condition is of the shape of whatever was observed
+        return
+    event = model.event_shape
+    try:
+        x, condition = _event(model), _condition(model)
+        evaluated = lambda x: derivatives.evaluate(model.at(1.0) if levels else model, x, condition)  # noqa: E731
+        shape = jax.eval_shape(evaluated, x).shape
+    except Exception as error:  # whatever the library's own code stumbles over
+        allowed = f"one that can be evaluated at an event of shape {event}"
+        raise InputError(f"load: model must be {allowed}; got {type(error).__name__} from it.") from error
+    check(shape in ((), event), "load", "model", f"a map to a number or an event of shape {event}", shape)
+
+
+def _event(model: Any) -> Any:
+    """Return the shapes of what a model takes: an event, a generator's latents, or all layers."""
+    of_shape = lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32)  # noqa: E731
+    if isinstance(model, energies.Generator):
+        return of_shape((model.latent,))
+    deep = _parts(model, energies.DeepBoltzmannMachine, energies.VisibleLayer)  # this finds the layers itself
+    hidden = [
+        b.shape for part in deep if not isinstance(part, energies.VisibleLayer) for b in part.biases[1:]
+    ]
+    return tuple(map(of_shape, (model.event_shape, *hidden))) if hidden else of_shape(model.event_shape)
+
+
+def _condition(model: Any) -> Any:
+    """Return a condition of the size that a conditional model is told, apart from the noise, or None."""
+    parts = jax.tree.leaves(model, is_leaf=lambda part: hasattr(part, "condition_size"))
+    told = max((part.condition_size for part in parts if hasattr(part, "condition_size")), default=0)
+    told -= energies.NOISE_FEATURES if isinstance(model, energies.NoiseConditional) else 0
+    return jnp.zeros(told) if told else None
+
+
+def _parts(model: Any, *classes: type) -> list[Any]:
+    leaves = jax.tree.leaves(model, is_leaf=lambda part: isinstance(part, classes))
+    return [part for part in leaves if isinstance(part, classes)]
 
 
 def _fields(cls: type) -> list[str]:

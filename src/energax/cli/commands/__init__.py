@@ -13,15 +13,25 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, Token, convert
 
 from energax._version import __version__
 
 __all__ = ["JUDGE", "MAKE", "SEE", "USE", "Run", "Seed", "app", "command"]
+
+
+def _as_spelled(type_: Any, tokens: Sequence[Token]) -> Any:
+    """Return an argument as its type; of a whole number digits alone, which nothing rounds."""
+    if type_ is int:
+        for token in tokens:
+            if not re.fullmatch("[+-]?[0-9]+", token.value):
+                raise ValueError(f'unable to convert "{token.value}" into int')
+    return convert(type_, tokens)
+
 
 app = App(
     name="energax",
@@ -39,7 +49,7 @@ or all of it at once: energax demo
 Exit status: 0 all is well; 2 a mistake in what was asked, which one sentence
 names; 3 a fit that diverged; 130 Ctrl-C; 1 a machine that would not go on.""",
     help_format="plaintext",
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), converter=_as_spelled),
     suppress_keyboard_interrupt=False,
 )
 MAKE, USE, JUDGE, SEE = (

@@ -78,10 +78,12 @@ def judge(
     log_density
         FILE.py:FUNCTION, x ↦ log p(x) + constant on one row, written in JAX. That file is run.
     scores
-        A file of the sample's shape. The law must be one on all of ℝᵈ: whether its density ends at an edge,
-        where the tests fail, cannot be seen from bare scores.
+        A file of the sample's shape; columns with names must have those of the sample. The law must be one
+        on all of ℝᵈ: whether its density ends at an edge, where the tests fail, cannot be seen from bare
+        scores.
     reference
-        A second sample, of the law; or a chain in ArviZ's .nc, thinned too.
+        A second sample, of the law, columns with names having those of the first; or a chain in ArviZ's
+        .nc, thinned too.
     method
         See above. [default: ksd; mmd with --reference]
     draws

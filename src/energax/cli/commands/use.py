@@ -198,6 +198,7 @@ def denoise(
     ----------
     file
         Rows in the data's own units: .npy, .npz, .csv or .parquet; images flat or (n, h, w, c).
+        Columns that have names here and in the run are taken by them, in any order.
         For an Ising model also a picture, .png or .jpg.
     sigma
         Standard deviation of the noise, in the units the model sees; for noise-conditional

@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from energax.checks import InputError, check, check_integer
+from energax.checks import InputError, check, check_seed
 from energax.cli.show import print_table
 from energax.cli.trained import Trained
 from energax.report.findings import Finding, keep
@@ -69,7 +69,7 @@ def evaluate(run: Path, file: str | None, parts: Sequence[Part], *, asked: bool,
     seed
         Decides everything random.
     """
-    check_integer("evaluate", "--seed", seed, at_least=0)
+    check_seed("evaluate", "--seed", seed)
     trained = Trained(run, "evaluate")
     held_out = HeldOut(trained, file)
     found = 0

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from energax.checks import check, check_integer
+from energax.checks import check, check_seed
 from energax.config import RunConfig
 from energax.data import Dataset, Pipeline
 from energax.report.measure.denoising import Denoising, denoising
@@ -85,7 +85,7 @@ def measure(
     progress: Progress,
 ) -> Measurements:
     """Measure everything; the arguments are those of `build`."""
-    check_integer("report", "seed", seed, at_least=0)
+    check_seed("report", "seed", seed)
     way, units = protocol(config), Units(dataset, preprocessing)
     shape = getattr(model, "event_shape", units.model_shape)
     fits = tuple(shape) == units.model_shape
