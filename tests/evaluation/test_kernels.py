@@ -428,7 +428,7 @@ SAMPLE = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
         ),
         (
             lambda k: ksd_test(SAMPLE > 0, ex.energies.BernoulliRBM((2,), 3, key=k), key=k),
-            "ksd_test: x must be continuous; for binary data take mmd_test.*; got no column of more than two values, entries 0, 1",
+            "ksd_test: x must be continuous; for binary data take mmd_test.*; got no column .*, entries 0, 1",
         ),
         (
             lambda k: ksd_test(SAMPLE, ex.evaluation.LogDensity(half_normal), key=k),
