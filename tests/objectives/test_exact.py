@@ -173,6 +173,6 @@ def test_mistakes_are_named(key):
     with pytest.raises(ex.InputError, match=r"one that knows its log Z.*PersistentContrast.*got MLP\."):
         objective.init(ex.energies.MLP((2,), width=4, depth=1, key=key), data, key, 4)
     with pytest.raises(ex.InputError, match=r"at most 20 units.*got 500 units"):
-        objective.init(BernoulliRBM((784,), 500, key=key), data, key, 4)
+        objective.init(BernoulliRBM((784,), 500, key=key), Batch(jnp.zeros((4, 784))), key, 4)
     with pytest.raises(ex.InputError, match=r"condition must be None: log Z would change with it"):
         objective.init(RBM, Batch(data.x, data.x), key, 4)
