@@ -224,7 +224,7 @@ def test_objectives_begin_with_rows_as_training_shows_them(key):
         ({"learning_rate": -1.0}, "learning_rate must be a finite number above 0"),
         ({"step": 5}, r"setting must be one of .* \(did you mean 'steps'\?\)"),
         ({"keep": "best"}, 'validation must be given when keep="best"'),
-        ({"condition": np.zeros((3, 1))}, "x and condition must be arrays of 200 rows"),
+        ({"condition": np.zeros((3, 1))}, "condition must be one for each of 200 rows"),
         ({"ema": 1.0}, "ema must be below 1"),
     ],
 )
