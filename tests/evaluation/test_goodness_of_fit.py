@@ -11,7 +11,7 @@ from energax.evaluation.result import TestResult, bootstrap_p_value, effective_r
 
 from .calibration import assert_level, assert_power, p_values, results
 
-N, DRAWS, REPLICATES = 200, 300, 2000
+N, DRAWS, REPLICATES = 200, 300, 500  # 2,000 of each: test_level_study.py
 
 
 def normal(d, n=N, shift=0.0, spread=1.0):
@@ -80,7 +80,7 @@ def test_rows_count_by_their_size():
 
 def test_mmd_has_its_level(key):
     two = lambda x, k: mmd_test(x[:80], x[80:], draws=DRAWS, key=k)  # noqa: E731
-    assert_level(p_values(two, normal(2), key, 1000))
+    assert_level(p_values(two, normal(2), key, REPLICATES))
 
 
 def test_mmd_has_its_level_with_a_chosen_bandwidth(key):

@@ -27,7 +27,15 @@ TESTS = {
     "fssd-random": (400, lambda x, k: fssd_test(x, scores=-x, optimise=False, draws=DRAWS, key=k)),
     "fssd-optimised": (500, lambda x, k: fssd_test(x, scores=-x, locations=2, draws=DRAWS, key=k)),
     "mmd": (160, lambda x, k: mmd_test(x[:80], x[80:], draws=DRAWS, key=k)),
+    "lsd": (700, lambda x, k: learned(x, k)),
 }
+QUICK = CriticTraining(width=32, dropout=0.0, steps=20, check_every=10, learning_rate=1e-2)
+
+
+def learned(x, key):
+    """Test 500 rows by a critic of 100 others, chosen on 100 more."""
+    how = {"training": QUICK, "split": (1 / 7, 1 / 7, 5 / 7), "progress": False}
+    return lsd_test(x, scores=-x, draws=DRAWS, key=key, **how)
 
 
 @pytest.mark.study
