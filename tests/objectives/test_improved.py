@@ -103,6 +103,7 @@ def vanishes_at_first_order(at, eta):
     return whole / 4 < half < 3 * whole / 4
 
 
+@pytest.mark.study
 def test_chains_that_go_on_have_a_bias_of_first_order_in_the_step(key):
     # By κ = 1 and w = d, the defaults, whose entropy of nearest neighbours is blurred; what is blurred is
     # itself of the order of the step.
