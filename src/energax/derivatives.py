@@ -36,6 +36,7 @@ __all__ = [
     "Given",
     "Score",
     "bind",
+    "derivative_along",
     "energy_and_score",
     "evaluate",
     "hessian_vector_product",
@@ -254,6 +255,35 @@ def score_and_product(
 ) -> tuple[Event, Event]:
     """(s(x), ∇s(x) v) at one event: one Jacobian-vector product of the score."""
     return jax.jvp(lambda y: score(model, y, condition), (x,), (v,))
+
+
+def derivative_along(
+    model: Model, x: Event, condition: Condition | None, v: Event, u: Event, t: Array, *, order: int
+) -> Array:
+    """Return d^r/dt^r of E(x + tv), or of u·s(x + tv) for a `Score`, at one event and some t.
+
+    Parameters
+    ----------
+    v, u
+        Of the shape of x; u is read for a `Score` alone.
+    t
+        Places on the line, shape (k,).
+    order
+        r ≥ 1.
+    """
+
+    def value(t):
+        out = evaluate(model, jax.tree.map(lambda a, b: a + t * b, x, v), condition)
+        return tree_dot(u, out) if isinstance(model, Score) else out
+
+    slope = jax.grad(value)
+    for _ in range(order - 1):
+        slope = _forward(slope)
+    return jax.vmap(slope)(t)
+
+
+def _forward(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    return lambda t: jax.jvp(function, (t,), (jnp.ones_like(t),))[1]
 
 
 def probe(distribution: str, like: Event, key: Key) -> Event:

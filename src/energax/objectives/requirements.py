@@ -6,7 +6,6 @@ when they are concrete: under a trace (a dry run of shapes) the checks on values
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -16,10 +15,11 @@ from jax.core import Tracer
 
 from energax import checks
 from energax.checks import check, check_continuous, first_few
-from energax.derivatives import Score, evaluate, probe, tree_dot
+from energax.derivatives import Score
 from energax.edges import check_no_edge
+from energax.kinks import derivative_jumps
 from energax.tracing import first_kink, first_suspect
-from energax.typing import Array, Condition, Events, Key, Model
+from energax.typing import Array, Condition, Events, Model
 
 __all__ = [
     "WALLED",
@@ -159,82 +159,13 @@ def require_smooth(
     kink = first_kink(*arguments, order=order)
     if kink is None and _concrete(x) is not None:
         suspect = first_suspect(*arguments)
-        if suspect is not None and any(_jumps(model, x, condition, r) for r in range(1, order + 1)):
+        if suspect is not None and any(derivative_jumps(model, x, condition, r) for r in range(1, order + 1)):
             kink = suspect
     smooth = ("silu, softplus, tanh, gelu, elu", "silu, softplus, tanh, gelu")[order - 1]
     what = "a field" if isinstance(model, Score) else "an energy"
     allowed = f"without kinks, its derivatives continuous up to number {order} ({smooth})"
     way_out = "" if instead is None else f"; or take {instead}"
     check(kink is None, owner, "model", allowed + way_out, f"{what} with '{kink}' in it")
-
-
-LINES, POINTS, WIDTH, FOLLOWED = 4, 65, 2.0, 8
-FEWEST_HALVINGS, WATCHED = 8, 4
-
-
-def _jumps(model: Model, x: Events, condition: Condition | None, order: int) -> bool:
-    """Whether the model's derivative of that order along some line through the rows jumps.
-
-    The derivative is taken at POINTS places of each line. Where it bends most between two of them, the
-    interval is halved again and again, towards the half in which it changes more: of a smooth function the
-    change dwindles with the interval, of one that jumps it stays.
-    """
-    rows = jax.tree.map(lambda a: jnp.asarray(a[np.arange(LINES) % len(a)]), (x, condition))
-    flat = _concrete(x)
-    assert flat is not None
-    spread = float(flat[:1000].std(axis=0).mean()) or 1.0
-    grain = np.finfo(np.float32).eps * (np.abs(flat).max() + WIDTH * spread)
-    halvings = int(np.log2(2 * WIDTH * spread / POINTS / (4 * grain)))
-    if halvings < FEWEST_HALVINGS:
-        return False  # float32 has no room for places so near to each other
-
-    @jax.jit
-    def derivative(t: jax.Array) -> jax.Array:
-        """Return it at places of each line, shape (LINES, POINTS)."""
-        return jax.vmap(partial(_along, model, order))(rows, jax.random.split(jax.random.key(0), LINES), t)
-
-    def at(places: np.ndarray) -> np.ndarray:
-        padded = np.zeros((LINES, POINTS), np.float32)  # one shape, one program
-        padded[:, : places.shape[1]] = places
-        return np.asarray(derivative(padded), np.float64)[:, : places.shape[1]]
-
-    t = np.tile(np.linspace(-WIDTH * spread, WIDTH * spread, POINTS, dtype=np.float32), (LINES, 1))
-    values = at(t)
-    if not np.isfinite(values).all():
-        return False
-    size = np.ptp(values, axis=1, keepdims=True) + 1e-3 * np.abs(values).max(axis=1, keepdims=True)
-    where = np.argsort(-np.abs(np.diff(values, 2)))[:, :FOLLOWED]  # a bend lies in one of two intervals
-    low, high = (np.take_along_axis(t, np.concatenate([where + k, where + k + 1], 1), 1) for k in (0, 1))
-    changes = []
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        a, m, b = np.split(at(np.concatenate([low, middle, high], axis=1)), 3, axis=1)
-        left = np.abs(m - a) > np.abs(b - m)
-        low, high = np.where(left, low, middle), np.where(left, middle, high)
-        changes.append(np.where(left, np.abs(m - a), np.abs(b - m)))
-    last, earlier = changes[-1], changes[-1 - WATCHED]
-    return bool(np.any((last > earlier / 2) & (last > 1e-3 * size)))
-
-
-def _along(
-    model: Model, order: int, row: tuple[Events, Condition | None], key: Key, places: jax.Array
-) -> Any:
-    """Return the derivatives of that order of t ↦ E(x + tv), or u·s(x + tv), at some t."""
-    x, c = row
-    v, u = (probe("gaussian", x, k) for k in jax.random.split(key))
-
-    def value(t):
-        out = evaluate(model, jax.tree.map(lambda a, b: a + t * b, x, v), c)
-        return tree_dot(u, out) if isinstance(model, Score) else out
-
-    slope = jax.grad(value)
-    for _ in range(order - 1):
-        slope = _forward(slope)
-    return jax.vmap(slope)(places)
-
-
-def _forward(function: Any) -> Any:
-    return lambda t: jax.jvp(function, (t,), (jnp.ones_like(t),))[1]
 
 
 def _concrete(x: Events) -> np.ndarray | None:
