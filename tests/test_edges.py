@@ -20,6 +20,7 @@ from energax.energies import (
     Uniform,
     WithGaussianBase,
     WithLogNormalizer,
+    WithRadialBase,
 )
 
 GAMMA, NORMAL = Gamma([2.0, 2.0], [1.0, 1.0]), Gaussian(jnp.zeros(2), jnp.eye(2))
@@ -43,6 +44,7 @@ def test_bounded_laws_say_so_and_so_does_what_is_made_of_them(law):
         Sum((NORMAL, law)),
         Mixture((NORMAL, law)),
         WithGaussianBase(law),
+        WithRadialBase(law),
         WithLogNormalizer(Tempered(law, 2.0), 0.0),
         Posterior(law, lambda x: x, 1.0),
         Given(law, jnp.zeros(1)),

@@ -63,12 +63,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class MLPOptions:
-    """Options of `energies.MLP`."""
+    """Options of `energies.MLP`, and whether it stands on `energies.WithRadialBase`."""
 
     width: int = 512
     depth: int = 4
     head: Literal["quadratic", "linear"] = "quadratic"
     activation: str = "silu"
+    base: Literal["none", "radial"] = "none"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class MLPFieldOptions:
 
 @dataclass(frozen=True)
 class PatchMixerOptions:
-    """Options of `energies.PatchMixer`."""
+    """Options of `energies.PatchMixer`, and whether it stands on `energies.WithRadialBase`."""
 
     patch: int = 4
     stride: int | None = None
@@ -91,6 +92,7 @@ class PatchMixerOptions:
     expansion: int = 2
     head: Literal["quadratic", "linear"] = "quadratic"
     activation: str = "silu"
+    base: Literal["none", "radial"] = "none"
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,13 @@ class PatchMixerFieldOptions:
 
 @dataclass(frozen=True)
 class ResNetOptions:
-    """Options of `energies.ResNet`."""
+    """Options of `energies.ResNet`, and whether it stands on `energies.WithRadialBase`."""
 
     layers: int = 12
     width: int = 64
     head: Literal["quadratic", "linear"] = "quadratic"
     activation: str = "elu"
+    base: Literal["none", "radial"] = "none"
 
 
 @dataclass(frozen=True)

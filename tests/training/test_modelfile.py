@@ -22,6 +22,7 @@ MODELS = {
     "mixer": lambda: ex.energies.PatchMixer((4, 4, 1), patch=2, width=4, depth=1, key=KEY),
     "resnet": lambda: ex.energies.ResNet((8, 8, 1), layers=6, width=2, head="linear", key=KEY),
     "based": lambda: ex.energies.WithGaussianBase(ex.energies.MLP((2,), width=4, key=KEY), 1.0, 2.0),
+    "radial": lambda: ex.energies.WithRadialBase(ex.energies.MLP((2,), width=4, key=KEY), 1.0, sigma_0=0.3),
     "sum": lambda: (
         ex.energies.Gaussian(jnp.zeros(2), jnp.eye(2)) + ex.energies.Gaussian(jnp.ones(2), jnp.eye(2))
     ),

@@ -18,6 +18,7 @@ from energax.energies.mlp import MLP, MLPField
 from energax.energies.multigrid import Multigrid
 from energax.energies.noise import NOISE_FEATURES, NoiseConditional, Smoothings
 from energax.energies.posterior import Posterior
+from energax.energies.radial import WithRadialBase
 from energax.energies.rbm import BernoulliRBM, GaussianBernoulliRBM
 from energax.energies.resnet import ResNet
 from energax.energies.visible import VisibleLayer
@@ -62,6 +63,7 @@ __all__ = [
     "VisibleLayer",
     "WithGaussianBase",
     "WithLogNormalizer",
+    "WithRadialBase",
     "all_bits",
     "enumerate_log_normalizer",
 ]
