@@ -75,6 +75,17 @@ def test_dry_run_writes_nothing(energax, here):
     assert not list(here.iterdir())
 
 
+def test_a_network_on_a_base(energax, here):
+    words = ("train", "digits", "--set", "energy.base=radial", "--dry-run")
+    status, out, _ = energax(*words)
+    assert status == 0
+    assert "energy.base              radial" in out
+    status, _, err = energax(*words, "--objective", "denoising")
+    assert status == 2
+    wanted = "energy.base must be 'none' for the objective denoising ('radial' is of 'multiscale')"
+    assert err.strip() == f"energax: error: train: {wanted}; got 'radial'."
+
+
 def test_train_on_a_folder_of_images(energax, tiny, here):
     images = (np.random.default_rng(0).random((12, 9, 9)) * 255).astype(np.uint8)
     (here / "images").mkdir()

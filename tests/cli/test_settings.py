@@ -24,10 +24,21 @@ def test_each_layer_overrides_the_one_before():
 
 
 def test_options_belong_to_the_energy_that_was_chosen():
-    config = resolve("x", "mnist", {}, {"energy.width": "16"}, {"energy": "mlp"})
+    config = resolve("x", "image", {}, {"energy.width": "16"}, {"energy": "mlp"})
     assert config.energy_options == MLPOptions(width=16)
     config = resolve("x", "digits", {"energy": "mixer"}, {"energy.patch": "2"}, {})
     assert config.energy_options.patch == 2
+
+
+def test_a_base_is_of_multiscale_denoising_alone():
+    config = resolve("x", "mnist", {}, {}, {})
+    assert (config.energy, config.energy_options.base, config.fit.steps) == ("mlp", "radial", 12_000)
+    for objective in ("noise-conditional", "replay-buffer"):
+        config = resolve("x", "mnist", {}, {"objective": objective}, {})
+        assert (config.energy, config.energy_options.base, config.fit.steps) == ("mixer", "none", 2_700)
+        assert config.fit.checkpoint_every == RunConfig().fit.checkpoint_every
+    assert resolve("x", "mnist", {}, {}, {"energy": "mlp"}).energy_options.base == "radial"
+    assert resolve("x", "mnist", {}, {}, {"energy": "mixer"}).energy_options.base == "none"
 
 
 def test_a_runs_own_configuration_is_a_file(tmp_path):

@@ -81,6 +81,15 @@ def test_mean_and_scale_are_learned_and_the_contract_is_kept(key):
     assert slopes.log_scale != 0
 
 
+def test_it_starts_from_rows():
+    rows = MEAN + S * np.random.default_rng(2).standard_normal((3_000, D)).astype(np.float32)
+    found = WithRadialBase.from_data(Nothing(), rows, sigma_0=SIGMA_0)
+    np.testing.assert_allclose(found.mean, MEAN, atol=6 * S / 3_000**0.5)
+    np.testing.assert_allclose(np.exp(found.log_scale), S, rtol=0.01)
+    assert found.sigma_0 == SIGMA_0
+    assert np.isfinite(slope_of(WithRadialBase.from_data(Nothing(), np.ones((4, D))))(rows[:2])).all()
+
+
 def test_mistakes_are_named():
     normal = Gaussian(jnp.zeros(2), jnp.eye(2))
     with pytest.raises(ex.InputError, match="WithRadialBase: scale must be a finite number above 0; got 0"):

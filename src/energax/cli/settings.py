@@ -82,12 +82,12 @@ def resolve(
     overrides `--set` entry by entry, but whichever of them names the energy, options that `--set`
     gives are that energy's.
     """
-    from energax.presets import OF_OBJECTIVES, PRESETS
+    from energax.presets import PRESETS, changes
 
     check_choice("train", "--preset", preset, PRESETS)
-    config = replace(RunConfig(), PRESETS[preset])
-    named = {**file, **sets, **flags}.get("objective", config.objective)
-    for layer in (OF_OBJECTIVES.get(named, {}), file, {**sets, **flags}):
+    config = RunConfig()
+    named = {**file, **sets, **flags}.get("objective")
+    for layer in (changes(preset, named), file, {**sets, **flags}):
         config = replace(config, {name: value for name, value in layer.items() if name != "data"})
     return dataclasses.replace(config, data=source)
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from energax.checks import check_number
@@ -60,6 +61,20 @@ class WithRadialBase(Energy):
         self.mean = jnp.broadcast_to(jnp.asarray(mean, jnp.float32), energy.event_shape)
         self.log_scale = jnp.log(jnp.float32(check_number("WithRadialBase", "scale", scale, above=0)))
         self.sigma_0 = check_number("WithRadialBase", "sigma_0", sigma_0, above=0)
+
+    @classmethod
+    def from_data(cls, energy: Energy, x: ArrayLike, *, sigma_0: float = 0.1) -> WithRadialBase:
+        """Return it with the mean of each coordinate of rows x, and the root of the mean of their variances.
+
+        Parameters
+        ----------
+        energy, sigma_0
+            As above.
+        x
+            Rows, shape (n, *event). Where all are alike s is 10⁻³.
+        """
+        x = np.asarray(x, np.float32)
+        return cls(energy, x.mean(0), max(float(np.sqrt(x.var(0).mean())), 1e-3), sigma_0=sigma_0)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

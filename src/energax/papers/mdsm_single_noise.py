@@ -67,7 +67,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
 def _samples(config: RunConfig, x: np.ndarray, sigma: float | None) -> tuple[np.ndarray, float]:
     model_key, fit_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
     network = {"mlp": energies.MLP, "mixer": energies.PatchMixer}[config.energy]
-    options = vars(config.energy_options)
+    options = {name: value for name, value in vars(config.energy_options).items() if name != "base"}
     energy = eqx.filter_jit(lambda k: network(x.shape[1:], **options, key=k))(model_key)
     if sigma is None:
         settings = vars(config.objective_options)

@@ -147,9 +147,13 @@ def trained(
     else:
         progress(f"training an energy of {name}: {config.fit.steps:,} steps")
         model_key, fit_key = jax.random.split(jax.random.key(config.seed))
-        made, options = NETWORKS[config.energy], vars(config.energy_options)
+        made, options = NETWORKS[config.energy], dict(vars(config.energy_options))
+        based = options.pop("base") == "radial"
         start = eqx.filter_jit(lambda k: made(shape, **options, key=k))(model_key)
         objective = MultiscaleDenoisingScoreMatching(**vars(config.objective_options))
+        if based:
+            seen = jax.jit(jax.vmap(pipeline.forward))(dataset.train[:1000])
+            start = energies.WithRadialBase.from_data(start, seen, sigma_0=config.objective_options.sigma_0)
         found = fit(
             start, objective, dataset.train, preprocessing=pipeline, key=fit_key, config=config.fit,
             progress=False,
