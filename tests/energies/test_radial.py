@@ -74,7 +74,7 @@ def test_other_bases_are_found_out(wrong):
 
 
 def test_mean_and_scale_are_learned_and_the_contract_is_kept(key):
-    energy = WithRadialBase(MLP((3,), width=8, key=key), [0.0, 1.0, 2.0], 0.5)
+    energy = WithRadialBase(MLP((3,), width=8, key=key), np.arange(3.0), 0.5)
     check_energy(energy, key=key)
     slopes = jax.grad(lambda e: e(jnp.ones(3)))(energy)
     assert np.all(np.asarray(slopes.mean)[[0, 2]] != 0)
