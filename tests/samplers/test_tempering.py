@@ -325,8 +325,8 @@ def test_mistakes_are_named(key):
 
 def test_what_cannot_be_put_at_anothers_place_is_refused(key):
     # Of replicas x is that of the coldest: put at all levels it would be there everywhere at once.
-    replicas = ParallelTempering(HMC(0.1), [1.0, 2.0])
-    for inner in (replicas, Reflected(replicas)):
+    one, other = (ParallelTempering(inner, [1.0, 2.0]) for inner in (HMC(0.1), Langevin(0.1)))
+    for inner in (one, other, Reflected(other)):
         said = rf"sampler must be one whose chain can be put where another is .*; got {type(inner).__name__}"
         with pytest.raises(ex.InputError, match=said):
             run(ParallelTempering(inner, [1.0, 2.0]), SKEWED, jnp.zeros((2, 2)), key=key, steps=1)
