@@ -10,9 +10,10 @@ import pytest
 from energax.checks import InputError
 from energax.cli import chains, main
 from energax.cli.chains import NUMBERS, chosen, spacing, summary
+from energax.cli.sample import tell
 from energax.config import RunConfig, replace
 from energax.evaluation import read_inference_data
-from energax.samplers import diagnostics
+from energax.samplers import HMC, ParallelTempering, Run, diagnostics
 from energax.tasks import way
 
 
@@ -121,12 +122,23 @@ def test_replicas_draw_and_say_how_often_they_swap(energax, sources_run, here):
     status, _, err = energax(*words, "--temperatures", "1,1.5,2.2", "--out", "drawn")
     assert status == 0, err
     assert "warming up 8 chains (100 steps)" in err
-    swaps = int(re.search(r"changed places in (\d+)% of the tries", err).group(1))
+    said = r"changed places in (\d+)% of the tries \(1 and 1\.5: (\d+)%, 1\.5 and 2\.2: (\d+)%\)"
+    swaps, colder, hotter = (int(share) for share in re.search(said, err).groups())
     assert swaps > 30
+    assert abs((colder + hotter) / 2 - swaps) <= 1
     assert "note" not in err
     samples = np.load(here / "drawn" / "samples.npz")["samples"]
     assert samples.shape == (8, 3)
     assert 100 < samples[:, 0].mean() < 240
+
+
+def test_the_pair_of_temperatures_that_blocks_is_named(capsys):
+    info = {"swap_acceptance": [0.3], "swaps": [[0.3, 0.02]], "swap_tries": [[0.5, 0.5]]}
+    ran = Run(None, {}, np.array([9]), {name: np.array(value) for name, value in info.items()})
+    tell(ran, ParallelTempering(HMC(0.1), [1.0, 1.5, 60.0]))
+    told, note = capsys.readouterr().err.splitlines()
+    assert told.endswith("in 30% of the tries (1 and 1.5: 60%, 1.5 and 60: 4%)")
+    assert "hardly bring anything down past 1.5 and 60 (0.04); put temperatures between" in note
 
 
 @pytest.mark.parametrize(

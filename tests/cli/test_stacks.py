@@ -63,9 +63,12 @@ def grid_run(tmp_path_factory, cache):
     yield from shared(made(tmp_path_factory.mktemp("grid"), "run", pictures(), GRID_RUN))
 
 
-def test_a_deep_machine_draws_what_it_was_shown(deep_run, energax, here):
-    status, _, err = energax("sample", deep_run, "-n", "1000", "--out", "drawn")
+@pytest.mark.parametrize("sampler", ["annealed", "tempering --temperatures 1,1.5,2.2"])
+def test_a_deep_machine_draws_what_it_was_shown(sampler, deep_run, energax, here):
+    words = ["sample", deep_run, "-n", "1000", "--out", "drawn", "--sampler", *sampler.split()]
+    status, _, err = energax(*words)
     assert status == 0, err
+    assert ("(1 and 1.5: " in err) == (sampler != "annealed")
     samples = np.load(here / "drawn" / "samples.npz")["samples"]
     assert samples.shape == (1000, 6)
     assert set(np.unique(samples)) == {0.0, 1.0}

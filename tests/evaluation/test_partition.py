@@ -11,6 +11,7 @@ import energax as ex
 from energax.checks import InputError
 from energax.energies import (
     BernoulliRBM,
+    CopiedRBM,
     DeepBoltzmannMachine,
     Flow,
     Gaussian,
@@ -25,6 +26,7 @@ from energax.energies import (
     TruncatedGaussian,
     Uniform,
 )
+from energax.energies.enumeration import LIMIT
 from energax.evaluation import (
     annealed_importance_sampling,
     bennett_acceptance_ratio,
@@ -35,7 +37,7 @@ from energax.evaluation import (
     reverse_annealed_importance_sampling,
 )
 from energax.evaluation.importance import AnnealedWeights
-from energax.evaluation.partition import _ends
+from energax.evaluation.partition import _ends, _without_chains
 from energax.evaluation.paths import fitted_base, path_between
 from energax.samplers import HMC, MALA, BitGibbs, Langevin
 from energax.testing import assert_mean
@@ -393,6 +395,37 @@ def test_what_cannot_be_weighed_is_refused(arguments, words, key):
     settings = {"energy": SKEWED, "base": WIDE, "transition": MALA(0.2), **arguments}
     with pytest.raises(InputError, match=words):
         plan_annealing(settings.pop("energy"), key=key, temperatures=2, **settings)
+
+
+BITS, REALS = IndependentBernoulli(np.zeros((2, 3))), Gaussian(np.zeros(4), np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("energy", "base", "settings"),
+    [
+        # Unrefused, a sum over bits converges at 6.4; over spins it is 5.7.
+        (Ising((2, 3), horizontal=0.5, vertical=0.6, field=0.2), BITS, {}),
+        (Ising((2, 3)), None, {"transition": BitGibbs(), "data": np.eye(6).reshape(6, 2, 3)}),
+        (Ising((2, 3)), None, {"transition": MALA(0.1), "data": 2 * np.eye(6).reshape(6, 2, 3) - 1}),
+        (graph(4), REALS, {}),
+        (rbm(4, 3), REALS, {}),
+        (rbm(4, 3), Uniform(np.zeros(4), np.ones(4)), {}),
+        (CopiedRBM(rbm(4, 3), 2), REALS, {}),
+        (worked()[0], IndependentBernoulli(np.zeros(worked()[0].event_shape)), {}),
+    ],
+)
+def test_a_base_of_other_states_is_refused(energy, base, settings, key):
+    said = "base must be independent bits for a machine of bits, .*; got .* for " + type(energy).__name__
+    with pytest.raises(InputError, match=said):
+        plan_annealing(energy, base, key=key, temperatures=2, **settings)
+
+
+def test_a_machine_of_reals_is_not_summed_over_bits_that_it_was_fitted_to(key):
+    machine = GaussianBernoulliRBM((4,), LIMIT + 1, key=key)  # too many hidden units to sum over those
+    bits = np.vstack([np.eye(4), 1 - np.eye(4)])
+    assert _without_chains(machine, None, bits, key) is None
+    found = _without_chains(lambda x: machine(x), None, bits, key)
+    assert found.status == "exact, by enumeration"
 
 
 def test_what_the_reverse_chains_start_from_is_told(key):

@@ -15,7 +15,7 @@ from energax.objectives import (
     UnbiasedContrastiveDivergence,
 )
 from energax.papers import bars_and_stripes, rbm_digits
-from energax.papers.bracketed import Bracketed
+from energax.papers.bracketed import Bracketed, ends
 from energax.papers.descent import at_best_rate, curvature, descend, log_likelihood
 from energax.samplers import BlockGibbs
 
@@ -172,6 +172,15 @@ def test_ends_tell_two_machines_apart_only_where_they_do_not_overlap():
     # Crossed ends are an upper end of the likelihood only, so they cannot put theirs above ours.
     assert "do not tell them apart" in said((8.0, 9.0), (6.0, 5.0))
     assert "ours is likelier" not in said((6.0, 5.0), (8.0, 9.0))
+
+
+def test_what_is_said_of_every_log_z_is_said_once():
+    one, other = (Bracketed.of(0.0, told(2.0, upper)) for upper in (3.0, 4.0))
+    assert ends({"a": one}) == "a -3.00 to -2.00, log Z converged"
+    assert ends({"a": one, "b": other}) == "a -3.00 to -2.00, b -4.00 to -2.00; log Z of each converged"
+    open_ends = other._replace(status="not converged")
+    apart = "a -3.00 to -2.00, log Z converged; b -4.00 to -2.00, log Z not converged"
+    assert ends({"a": one, "b": open_ends}) == apart
 
 
 def test_what_is_said_of_going_on_is_what_was_found():

@@ -56,6 +56,31 @@ class LeavesLayersBehind(AllLevels):
         return (x, *hidden), acceptance
 
 
+class TellsTheMean(AllLevels):
+    """Says of each pair what is true of all."""
+
+    def _swap(self, model, state, key, i):
+        state, report = super()._swap(model, state, key, i)
+        pairs = jnp.ones_like(report["swaps"])
+        return state, {**report, "swaps": report["swap_acceptance"] * pairs, "swap_tries": pairs}
+
+
+class CountsNoTurns(AllLevels):
+    """Counts every round as a try of every pair."""
+
+    def _swap(self, model, state, key, i):
+        state, report = super()._swap(model, state, key, i)
+        return state, {**report, "swap_tries": jnp.ones_like(report["swaps"])}
+
+
+class HotterPair(AllLevels):
+    """Counts the pairs from the hottest."""
+
+    def _swap(self, model, state, key, i):
+        state, report = super()._swap(model, state, key, i)
+        return state, {**report, "swaps": report["swaps"][::-1], "swap_tries": report["swap_tries"][::-1]}
+
+
 class FreeEnergyOverT(AllLevels):
     """Takes every model for E/T, whatever it says of itself."""
 

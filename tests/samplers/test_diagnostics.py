@@ -77,6 +77,14 @@ def test_arviz_reads_the_same_numbers(ran):
     np.testing.assert_allclose(data.attrs["acceptance"], diagnostics.acceptance(ran))
 
 
+def test_arviz_has_each_pairs_report(ran):
+    pairs = np.array([[0.2, 0.1], [0.4, 0.3]])
+    both = ran._replace(info={"acceptance": np.array([0.5, 0.7]), "swaps": pairs})
+    attributes = diagnostics.to_inference_data(both).attrs
+    np.testing.assert_allclose(attributes["acceptance"], 0.6)
+    np.testing.assert_allclose(attributes["swaps"], [0.3, 0.2])
+
+
 def test_trees_become_variables():
     tree = {"a": np.zeros((2, 10)), "b": {"c": np.ones((2, 10, 3))}}
     data = diagnostics.to_inference_data(tree, discard=4)
@@ -109,6 +117,8 @@ def test_mistakes_are_named(ran, key, monkeypatch):
     unwatched = run(Langevin(0.1), ENERGY, ENERGY.sample(key, 2), key=key, steps=2)
     with pytest.raises(ex.InputError, match="ran must be a run whose sampler reports acceptance"):
         diagnostics.acceptance(unwatched)
+    with pytest.raises(ex.InputError, match=r"ran must be a run of samplers\.ParallelTempering"):
+        diagnostics.swap_acceptance(unwatched)
     with pytest.raises(ex.InputError, match="source must be a run with observers"):
         diagnostics.to_inference_data(unwatched)
     monkeypatch.setitem(sys.modules, "arviz", None)

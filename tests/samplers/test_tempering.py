@@ -11,6 +11,7 @@ import energax as ex
 from energax.energies import (
     BernoulliRBM,
     DeepBoltzmannMachine,
+    Gaussian,
     GaussianBernoulliRBM,
     GaussianMixture,
     GeneralizedLogistic,
@@ -25,10 +26,13 @@ from energax.samplers import (
     ParallelTempering,
     Preconditioned,
     Reflected,
+    Sampler,
     VisibleGibbs,
+    diagnostics,
     run,
     schedules,
 )
+from energax.tasks import anneal
 from energax.testing import StatisticalError, assert_mean
 from tests.energies.states import bits, chi_squared, random_grid, random_parameters, spins
 
@@ -229,6 +233,64 @@ def test_two_levels_swap_at_every_step(key):
     np.testing.assert_allclose(ran.info["swap_acceptance"], 1.0, atol=1e-2)
 
 
+# Of two normal coordinates E at T is exponential with mean T, and a pair changes places with probability
+# E min(1, e^Δ) = 2 P(E_cold > E_hot) = 2 T_cold/(T_cold + T_hot).
+ROUND = Gaussian([0.0, 0.0], np.eye(2))
+GAP = np.array([1.0, 1.5, 60.0, 80.0], np.float32)
+
+
+class Afresh(Sampler):
+    """Draws of `ROUND` at the temperature of the level."""
+
+    horizon = 50
+
+    def init(self, model, x, key):
+        return x
+
+    def step(self, model, state, key, i):
+        return jnp.sqrt(model.temperature) * jax.random.normal(key, (2,)), {}
+
+
+def tells_pairs_apart(make, key):
+    """Fail unless each pair of a ladder with a gap is said to change places as often as it does."""
+    # Of five rounds the middle pair has two.
+    ran = run(make(Afresh(), GAP), ROUND, jnp.zeros((64 * 40, 4, 2)), key=key, steps=5)
+    groups = [
+        diagnostics.swap_acceptance(ran._replace(info={name: ran.info[name][one] for name in ran.info}))
+        for one in np.arange(64 * 40).reshape(64, 40)
+    ]
+    assert_mean(np.stack(groups), 2 * GAP[:-1] / (GAP[:-1] + GAP[1:]), "swaps of each pair")
+
+
+def test_each_pairs_swaps_are_told(key):
+    tells_pairs_apart(mutants.AllLevels, key)
+
+
+@pytest.mark.parametrize("mutant", [mutants.TellsTheMean, mutants.CountsNoTurns, mutants.HotterPair])
+def test_swaps_of_other_pairs_are_caught(mutant, key):
+    with pytest.raises(StatisticalError):
+        tells_pairs_apart(mutant, key)
+
+
+def test_a_pair_that_blocks_is_named(key):
+    replicas, x = ParallelTempering(Afresh(), [1.0, 1.5, 4000.0]), jnp.zeros((256, 2))
+    said = "replicas at temperatures 1.5 and 4000 changed places in 0(.00[0-9]+)? of the tries"
+    with pytest.warns(UserWarning, match=f"^run: {said}"):
+        ran = run(replicas, ROUND, x, key=key)
+    passes, blocks = diagnostics.swap_acceptance(ran)
+    assert passes > 0.5
+    assert blocks < 0.01
+    with pytest.warns(UserWarning, match=f"^anneal: {said}"):
+        anneal(ROUND, 256, key=key, sampler=replicas, start=x)
+
+
+def test_a_pair_whose_turn_it_never_was_has_no_share(key):
+    ran = run(ParallelTempering(Langevin(0.1), T), SKEWED, SKEWED.sample(key, 4), key=key, steps=1)
+    first, second = diagnostics.swap_acceptance(ran)
+    assert first > 0
+    assert np.isnan(second)
+
+
 def test_an_event_may_be_a_tree(key):
     energy = lambda x: SKEWED(jnp.stack([x["a"], x["b"][0]]))  # noqa: E731
     x = SKEWED.sample(key, 5)
@@ -259,3 +321,12 @@ def test_mistakes_are_named(key):
     field = ex.Score(lambda x: -x)
     with pytest.raises(ex.InputError, match="ParallelTempering: model must be an energy"):
         run(ParallelTempering(Langevin(0.1), [1.0, 2.0]), field, jnp.zeros((2, 2)), key=key, steps=1)
+
+
+def test_what_cannot_be_put_at_anothers_place_is_refused(key):
+    # Of replicas x is that of the coldest: put at all levels it would be there everywhere at once.
+    one, other = (ParallelTempering(inner, [1.0, 2.0]) for inner in (HMC(0.1), Langevin(0.1)))
+    for inner in (one, other, Reflected(other)):
+        said = rf"sampler must be one whose chain can be put where another is .*; got {type(inner).__name__}"
+        with pytest.raises(ex.InputError, match=said):
+            run(ParallelTempering(inner, [1.0, 2.0]), SKEWED, jnp.zeros((2, 2)), key=key, steps=1)

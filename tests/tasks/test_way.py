@@ -229,7 +229,6 @@ def test_a_machines_spins_turn_over_together(key):
         ({}, "an energy of many noise levels, which is annealed"),
         ({"objective": "noise-conditional", "objective.sigma_max": 5.0, "objective.levels": 9}, "noise"),
         ({"objective": "multigrid-cd", "energy": "multigrid", "energy.levels": 2}, "each scale"),
-        ({"objective": "variational-pcd", "energy": "deep-boltzmann"}, "several hidden layers"),
         ({"objective": "ratio"}, "a network of bits"),
         ({"objective": "short-run"}, "short"),
     ],

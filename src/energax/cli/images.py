@@ -81,7 +81,8 @@ def draw_clouds(path: Path, samples: np.ndarray, held_out: np.ndarray | None, co
                 axis.set_xlabel(columns[j])
             if j == 0 and i > 0:
                 axis.set_ylabel(columns[i])
-    axes[0, 0].legend(fontsize="x-small", frameon=False)
+    # In a place of its own: to look for the best one takes a loaded machine over a second, and a warning.
+    axes[0, 0].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize="x-small", frameon=False)
     _save(path, figure)
 
 

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,23 +28,24 @@ from energax.samplers import (
     AnnealedNoiseLangevin,
     Langevin,
     Observer,
+    ParallelTempering,
     Reflected,
     Run,
     Sampler,
     observers,
 )
 from energax.samplers import run as run_chains
-from energax.samplers.diagnostics import acceptance
+from energax.samplers.diagnostics import acceptance, swap_acceptance
 from energax.tasks import Way, way
 from energax.tasks.way import CORRECTED, TEMPERED
 from energax.training.modelfile import load
 
-__all__ = ["Drawn", "draw", "holding", "sample", "sampling"]
+__all__ = ["Drawn", "draw", "holding", "sample", "sampling", "tell"]
 
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
 TOO_LARGE = 0.5  # acceptance of corrected Langevin steps: 0.574 is best, and what is above it errs little
 OF_FLOWS = "flow"
-FEW_SWAPS = 0.1  # of neighbours that change places: below, replicas hardly travel
+FEW_SWAPS = 0.1  # of a pair's tries: below, replicas hardly travel past it
 SCHEDULE = {"hold", "anneal", "cool", "noise_max", "epsilon"}
 # What each sampler's command line does not speak of.
 NOT_OF = {
@@ -237,7 +239,7 @@ def draw(trained: Trained, n: int, seed: int, *, every: int | None = None) -> Dr
         seen["position"] = observers.position
     records = max(1, the_way.horizon // RECORDS) if every is None else every
     ran = _anneal(trained, the_way, start, n, seed, "sampling", seen, records)
-    _tell(ran)
+    tell(ran, the_way.sampler)
     z = np.asarray(ran.x)
     kept = trained.stayed(z)
     lost = n - int(kept.sum())
@@ -265,18 +267,22 @@ def draw(trained: Trained, n: int, seed: int, *, every: int | None = None) -> Dr
     return drawn._replace(chains=np.swapaxes(late[:, kept], 0, 1))
 
 
-def _tell(ran: Run) -> None:
-    """Say how often proposals were accepted, and how often neighbours at two temperatures swapped."""
+def tell(ran: Run, sampler: Sampler) -> None:
+    """Say how often proposals were accepted, and how often neighbours at two temperatures changed places."""
     if "acceptance" in ran.info:
         print(f"accepted {np.mean(ran.info['acceptance']):.0%} of the proposals", file=sys.stderr)
-    if "swap_acceptance" not in ran.info:
+    if not isinstance(sampler, ParallelTempering):
         return
-    swaps = float(np.mean(ran.info["swap_acceptance"]))
-    print(f"neighbouring temperatures changed places in {swaps:.0%} of the tries", file=sys.stderr)
-    if swaps < FEW_SWAPS:
+    swaps, shares = np.mean(ran.info["swap_acceptance"]), swap_acceptance(ran)
+    T = [f"{t:.4g}" for t in np.asarray(sampler.temperatures)]
+    pairs = [f"{cold} and {hot}" for cold, hot in pairwise(T)]
+    each = ", ".join(f"{pair}: {share:.0%}" for pair, share in zip(pairs, shares, strict=True))
+    print(f"neighbouring temperatures changed places in {swaps:.0%} of the tries ({each})", file=sys.stderr)
+    few = [f"{pair} ({shares[k]:.2g})" for k, pair in enumerate(pairs) if shares[k] < FEW_SWAPS]
+    if few:
         print(
-            "note: so few swaps hardly bring anything down; take temperatures that lie nearer to each other "
-            "(--temperatures)",
+            f"note: so few swaps hardly bring anything down past {', '.join(few)}; put temperatures between "
+            "them (--temperatures)",
             file=sys.stderr,
         )
 
@@ -360,7 +366,8 @@ def _held_out(trained: Trained) -> np.ndarray | None:
 
 @contextmanager
 def sampling(total: int, label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar while chains run, and leave lost chains to be counted and told of here."""
+    """Show a bar while chains run, and leave lost chains and rare swaps to be counted and told of here."""
     with ProgressBar(None, 0, total, label) as bar, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".* chains left the region")
+        warnings.filterwarnings("ignore", message="anneal: replicas at temperatures")
         yield lambda done, total: bar.update(done)

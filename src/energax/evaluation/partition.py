@@ -31,6 +31,7 @@ from energax.checks import InputError, check, check_array, check_integer, check_
 from energax.energies import (
     BernoulliRBM,
     DeepBoltzmannMachine,
+    GaussianBernoulliRBM,
     Ising,
     IsingGraph,
     Normalised,
@@ -276,7 +277,8 @@ def _without_chains(
     rows = None if data is None else np.asarray(data)
     if rows is None and callable(getattr(base, "sample", None)):
         rows = np.asarray(base.sample(key, ROWS))
-    if rows is not None and bool(np.all((rows == 0) | (rows == 1))):
+    real = isinstance(energy, GaussianBernoulliRBM)  # whatever its data
+    if rows is not None and not real and bool(np.all((rows == 0) | (rows == 1))):
         return _known(float(enumerate_log_normalizer(energy, shape)), by="enumeration")
     if size > LARGEST_DIMENSION or isinstance(base, Uniform):  # of which the box is the domain
         return None

@@ -32,6 +32,7 @@ from energax.checks import check, check_array
 from energax.derivatives import evaluate
 from energax.energies import (
     BernoulliRBM,
+    CopiedRBM,
     DeepBoltzmannMachine,
     Gaussian,
     GaussianBernoulliRBM,
@@ -334,7 +335,8 @@ def path_between(owner: str, energy: Model, base: Any, data: Any, blocks: bool |
     Raises
     ------
     InputError
-        If there is no such path, or nothing to take the base from.
+        If there is no such path, nothing to take the base from, or the base is a law of other states than a
+        machine's: what came out would be a sum over those.
     """
     deep = isinstance(energy, DeepBoltzmannMachine)
     check(not deep, owner, "energy", "a deep machine's bipartite()", "the machine itself")
@@ -356,6 +358,7 @@ def path_between(owner: str, energy: Model, base: Any, data: Any, blocks: bool |
     lacking = [n for n in ("log_normalizer", "sample") if not callable(getattr(base, n, None))]
     wanted = "an energy with log_normalizer() and sample(key, n), as Gaussian, Flow, IndependentBernoulli"
     check(not lacking, owner, "base", wanted, f"a {type(base).__name__} without {' and '.join(lacking)}")
+    _check_states(owner, energy, base)
     if isinstance(base, Gaussian):
         base = GaussianBase(base.mean, base.scale_tril)
     shape = getattr(energy, "event_shape", base.event_shape)
@@ -383,6 +386,17 @@ def fitted_base(owner: str, x: Any, event_shape: tuple[int, ...] | None = None) 
         factor = np.linalg.cholesky((axes * np.maximum(values, narrowest**2 / 100)) @ axes.T)
     mean = flat.mean(0).reshape(rows.shape[1:])
     return GaussianBase(jnp.asarray(mean, jnp.float32), jnp.asarray(factor, jnp.float32))
+
+
+def _check_states(owner: str, energy: Model, base: Any) -> None:
+    """Refuse a machine with a base over states that are not its own."""
+    spins = isinstance(energy, Ising | IsingGraph)
+    bits = isinstance(energy, BernoulliRBM | CopiedRBM)
+    known = spins or bits or isinstance(energy, GaussianBernoulliRBM)
+    fits = not spins and bits == isinstance(base, IndependentBernoulli)
+    wanted = "independent bits for a machine of bits, one of reals for reals, none for spins (and BlockGibbs)"
+    given = f"{type(base).__name__} for {type(energy).__name__}"
+    check(fits or not known, owner, "base", wanted, given)
 
 
 def _block_path(owner: str, energy: Any, base: Any, data: Any) -> BlockPath:

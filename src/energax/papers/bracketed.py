@@ -11,11 +11,12 @@ has mass elsewhere it is too low, and the least likelihood too high (`evaluation
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from energax.evaluation import LogNormalizerEstimate
 
-__all__ = ["Bracketed"]
+__all__ = ["Bracketed", "ends"]
 
 
 class Bracketed(NamedTuple):
@@ -59,3 +60,11 @@ class Bracketed(NamedTuple):
         if self.width < 0:
             return f"at most {self.most:.2f}"
         return f"{self.least:.2f} to {self.most:.2f}"
+
+
+def ends(found: Mapping[str, Bracketed]) -> str:
+    """Return each case's ends and what is said of its log Z, once where it is the same of all."""
+    said = {b.status for b in found.values()}
+    if len(found) > 1 and len(said) == 1:
+        return f"{', '.join(f'{case} {b}' for case, b in found.items())}; log Z of each {said.pop()}"
+    return "; ".join(f"{case} {b}, log Z {b.status}" for case, b in found.items())

@@ -39,7 +39,7 @@ from energax import data
 from energax.energies import BernoulliRBM, DeepBoltzmannMachine
 from energax.evaluation import log_normalizer
 from energax.objectives import DeepBoltzmannLikelihood, PersistentContrastiveDivergence
-from energax.papers.bracketed import Bracketed
+from energax.papers.bracketed import Bracketed, ends
 from energax.papers.descent import at_best_rate, log_likelihood
 from energax.papers.judge import Judge, difference, summary
 from energax.papers.outcome import Outcome
@@ -320,8 +320,7 @@ def _verdict(
         f"{_named(size.large)}, {size.samples} samples of one training, recognised: {judged}. Reconstruction,"
         f" nats: {kept}."
     )
-    ends = "; ".join(f"{case} {found}, log Z {found.status}" for case, found in bounds.items())
-    lines.append(f"{_named(size.large)}, bound on log p of held-out digits, nats: {ends}.")
+    lines.append(f"{_named(size.large)}, bound on log p of held-out digits, nats: {ends(bounds)}.")
     return "\n".join(f"- {line}" for line in lines)
 
 

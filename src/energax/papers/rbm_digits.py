@@ -50,7 +50,7 @@ from energax.objectives import (
     PersistentContrastiveDivergence,
     UnbiasedContrastiveDivergence,
 )
-from energax.papers.bracketed import Bracketed
+from energax.papers.bracketed import Bracketed, ends
 from energax.papers.descent import at_best_rate, curvature, descend, log_likelihood
 from energax.papers.judge import difference, summary
 from energax.papers.outcome import Outcome
@@ -441,7 +441,6 @@ def _verdict(size: Size, results: Mapping[str, Any], after: Mapping[str, Any]) -
 
 def _likelier(named: str, larger: Mapping[str, Bracketed]) -> str:
     """Say between which ends two machines are, and whether the ends tell them apart."""
-    ends = "; ".join(f"{case} {found}, log Z {found.status}" for case, found in larger.items())
     ours, theirs = larger[ADAM], larger[SKLEARN]
     if theirs.most < ours.least and ours.width >= 0:
         said = f"by these ends ours is likelier by {ours.least - theirs.most:.2f} nats at least"
@@ -449,7 +448,7 @@ def _likelier(named: str, larger: Mapping[str, Bracketed]) -> str:
         said = f"by these ends scikit-learn's is likelier by {theirs.least - ours.most:.2f} nats at least"
     else:
         said = "these ends do not tell them apart"
-    return f"- {named}, one training of each, held-out nats: {ends}: {said}."
+    return f"- {named}, one training of each, held-out nats: {ends(larger)}: {said}."
 
 
 def _by_rate(found: Mapping[str, Any]) -> str:

@@ -74,8 +74,18 @@ class Sampler(eqx.Module):
         raise NotImplementedError
 
     def step(self, model: Model, state: Any, key: Key, i: jax.Array) -> tuple[Any, Metrics]:
-        """Return the state after step i, and what the step reports (scalars)."""
+        """Return the state after step i, and what the step reports (scalars; arrays where they say so)."""
         raise NotImplementedError
+
+    def troubles(self, info: Mapping[str, np.ndarray]) -> list[str]:
+        """Return what the report of a run says is wrong with the dynamics, a clause each."""
+        accepted = np.mean(info.get("acceptance", 1.0))
+        if not accepted < LEAST_ACCEPTED:
+            return []
+        return [
+            f"{accepted:.2g} of the proposals were accepted, so that the chains are all but where they "
+            "started; try a tenth of the step size, or let samplers.adapt find it"
+        ]
 
     def position(self, state: Any) -> Event:
         """Return where the chain is."""
@@ -106,7 +116,7 @@ class Run(NamedTuple):
     steps
         The step before which each record was taken, shape (times,); the last is the end.
     info
-        What the steps report, each chain's mean over all its steps: name → shape (n,).
+        What the steps report, each chain's mean over all its steps: name → shape (n,); (n, …) of an array.
     """
 
     x: Events
@@ -151,7 +161,8 @@ def run(
     progress
         Called as progress(done, steps) after each chunk of steps.
     warn
-        Whether to warn where next to no proposal was accepted, so that the chains are still at their start.
+        Whether to warn of the sampler's `troubles`: that next to no proposal was accepted, so that the chains
+        are still at their start; that replicas at two temperatures hardly ever changed places.
 
     Raises
     ------
@@ -208,13 +219,8 @@ def run(
         if values
     }
     info = {name: np.asarray(value) / max(total, 1) for name, value in totals.items()}
-    accepted = np.mean(info["acceptance"]) if warn and total and "acceptance" in info else 1.0
-    if accepted < LEAST_ACCEPTED:
-        warnings.warn(
-            f"run: {accepted:.2g} of the proposals were accepted, so that the chains are all but where they "
-            "started; try a tenth of the step size, or let samplers.adapt find it.",
-            stacklevel=2,
-        )
+    for trouble in sampler.troubles(info) if warn and total else ():
+        warnings.warn(f"run: {trouble}.", stacklevel=2)
     return Run(gather(jax.vmap(sampler.position)(states), came), stacked, np.asarray(times), info)
 
 

@@ -30,9 +30,18 @@ from blackjax.diagnostics import ess_bulk, rhat
 
 from energax.checks import InputError, check, check_choice, check_integer, check_number
 from energax.samplers.base import LEAST_ACCEPTED, Run
+from energax.samplers.tempering import pair_acceptance
 from energax.typing import Events
 
-__all__ = ["acceptance", "check_acceptance", "draws", "ess", "split_rhat", "to_inference_data"]
+__all__ = [
+    "acceptance",
+    "check_acceptance",
+    "draws",
+    "ess",
+    "split_rhat",
+    "swap_acceptance",
+    "to_inference_data",
+]
 
 FEWEST_DRAWS = 4  # two in each half of a chain
 
@@ -87,6 +96,17 @@ def acceptance(ran: Run) -> float:
     return float(np.mean(ran.info["acceptance"]))
 
 
+def swap_acceptance(ran: Run) -> np.ndarray:
+    """Return with which probability each pair of neighbouring temperatures changed places, shape (K − 1,).
+
+    The mean over chains and over the steps that were the pair's turn, the coldest pair first; NaN for a pair
+    whose turn it never was. Where one is small the ladder is cut: what the levels above it find stays there.
+    """
+    reported = "a run of samplers.ParallelTempering"
+    check("swaps" in ran.info, "swap_acceptance", "ran", reported, sorted(ran.info) or "no report")
+    return pair_acceptance(ran.info)
+
+
 def check_acceptance(ran: Run, *, at_least: float = LEAST_ACCEPTED) -> float:
     """Return the mean acceptance of a run, refusing a run that stood still.
 
@@ -138,7 +158,7 @@ def to_inference_data(source: Run | Events, *, discard: int = 0) -> Any:
     if isinstance(source, Run):
         check(source.observed, "to_inference_data", "source", "a run with observers", "one without")
         named = {name: draws(source, name) for name in source.observed}
-        attributes = {name: float(np.mean(value)) for name, value in source.info.items()}
+        attributes = {name: np.mean(value, axis=0).tolist() for name, value in source.info.items()}
     else:
         named = {"x": source}
     leaves, _ = jax.tree_util.tree_flatten_with_path(named)

@@ -15,12 +15,14 @@ divided by τ.
 What changes place is all that the law is of (`Sampler.whole`): of a machine whose chains hide layers, all
 its layers, by their joint energy. Visible layers alone would leave hidden ones behind that are not theirs.
 
+A ladder is as good as its worst pair: what the hottest level finds must pass every one to come down.
+
 Sources: Swendsen & Wang (1986); Geyer (1991); Okabe et al. (2001) for even and odd pairs in turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -31,10 +33,10 @@ import numpy as np
 from energax.checks import check, check_integer
 from energax.derivatives import evaluate
 from energax.loops import repeat
-from energax.samplers.base import Sampler, check_energy
+from energax.samplers.base import LEAST_ACCEPTED, Sampler, check_energy
 from energax.typing import Array, ArrayLike, Condition, Event, Events, Float, Key, Metrics, Model, Scalar
 
-__all__ = ["ParallelTempering"]
+__all__ = ["ParallelTempering", "pair_acceptance"]
 
 
 class AtTemperature(eqx.Module):
@@ -52,9 +54,11 @@ class ParallelTempering(Sampler):
     """A sampler at every temperature, and neighbours that change places.
 
     Invariant law: the product over levels of exp(−F_k/τ), τ the sampler's own temperature (mostly 1), as
-    exactly as the sampler keeps each; the position is that of the first level. Reports
-    `swap_acceptance`, its mean over the pairs of a step, and what the sampler reports, its mean over
-    levels. All levels start at x.
+    exactly as the sampler keeps each; the position is that of the first level. All levels start at x.
+    Reports what the sampler reports, its mean over levels; `swap_acceptance`, the mean over the pairs whose
+    turn a step is; and of each pair of neighbours, K − 1 numbers with the coldest pair first, `swaps`, the
+    probability where it is its turn, and `swap_tries`, whether it is. Their quotient over a run is
+    `diagnostics.swap_acceptance`.
 
     Parameters
     ----------
@@ -67,6 +71,12 @@ class ParallelTempering(Sampler):
     step_factors
         By what the sampler's step size is multiplied at each level; ones if None. √T suits HMC and
         NUTS, T suits MALA and Langevin: then each level moves as those do at that temperature.
+
+    Raises
+    ------
+    InputError
+        When chains start: of a model without an energy, and of a sampler whose chain cannot be put where
+        another is (`Sampler.moved_to`), as replicas of replicas.
     """
 
     sampler: Sampler
@@ -118,6 +128,7 @@ class ParallelTempering(Sampler):
     def init(self, model: Model, x: Event, key: Key) -> Any:
         """Return the states of all levels, each at x: leading axis the levels."""
         check_energy("ParallelTempering", model)
+        self._check_moves(model, x, key)
 
         def level(temperature, k):
             return self.sampler.init(at_temperature(model, temperature), x, k)
@@ -135,11 +146,39 @@ class ParallelTempering(Sampler):
             return _steps(sampler, cold, state, key, i, self.steps_between_swaps)
 
         state, info = jax.vmap(move)(state, self.temperatures, self.step_factors, keys)
-        state, swap_acceptance = self._swap(model, state, swap_key, i)
-        return state, {**jax.tree.map(jnp.mean, info), "swap_acceptance": swap_acceptance}
+        state, swaps = self._swap(model, state, swap_key, i)
+        return state, {**jax.tree.map(jnp.mean, info), **swaps}
 
-    def _swap(self, model: Model, state: Any, key: Key, i: jax.Array) -> tuple[Any, Scalar]:
-        """Return the states after one round of swaps, and their mean probability."""
+    def troubles(self, info: Mapping[str, np.ndarray]) -> list[str]:
+        """Return what is wrong with the sampler, and between which temperatures next to nothing passes."""
+        found = super().troubles(info)
+        shares = pair_acceptance(info)
+        T = np.asarray(self.temperatures)
+        for k in np.flatnonzero(shares < LEAST_ACCEPTED):
+            found.append(
+                f"replicas at temperatures {T[k]:.4g} and {T[k + 1]:.4g} changed places in {shares[k]:.2g} "
+                "of the tries, so that next to nothing passes between them; put temperatures between"
+            )
+        return found
+
+    def _check_moves(self, model: Model, x: Event, key: Key) -> None:
+        """Refuse a sampler whose state has another form once it is put at a place: a broadcast would not."""
+
+        def put(x, key):
+            state = self.sampler.init(model, x, key)
+            return state, self.sampler.moved_to(model, state, self.sampler.whole(state))
+
+        before, after = (jax.tree.map(np.shape, s) for s in eqx.filter_eval_shape(put, x, key))
+        check(
+            before == after,
+            "ParallelTempering",
+            "sampler",
+            "one whose chain can be put where another is (`moved_to`)",
+            type(self.sampler).__name__,
+        )
+
+    def _swap(self, model: Model, state: Any, key: Key, i: jax.Array) -> tuple[Any, Metrics]:
+        """Return the states after one round of swaps, and how probable those were."""
         K = self.temperatures.size
         levels = jnp.arange(K)
         # By turns a level looks up and down, its partner at it; an end without a partner at itself.
@@ -163,7 +202,10 @@ class ParallelTempering(Sampler):
 
         probability = jnp.where(paired, jnp.exp(jnp.minimum(delta, 0.0)), 0.0)
         state = jax.vmap(put)(state, others, self.temperatures, swap)
-        return state, jnp.sum(probability) / jnp.sum(paired)
+        tries = (partner > levels)[:-1].astype(jnp.float32)  # each pair by its lower level
+        swaps = jnp.where(tries > 0, probability[:-1], 0.0)
+        report = {"swap_acceptance": jnp.sum(swaps) / jnp.sum(tries), "swaps": swaps, "swap_tries": tries}
+        return state, report
 
     def gains(self, model: Model, x: Events, others: Events) -> Float[Array, " levels"]:
         """Return F_k(x_k) − F_k(other_k) of each level k."""
@@ -195,6 +237,15 @@ def _steps(sampler, model, state, key, i, count):
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, jnp.float32), info)
     state, totals = repeat(count, one, (state, zeros))
     return state, jax.tree.map(lambda a: a / count, totals)
+
+
+def pair_acceptance(info: Mapping[str, ArrayLike]) -> Float[np.ndarray, " pairs"]:
+    """Return the share of its tries in which each pair changed places, from a run's report of all chains.
+
+    NaN for a pair whose turn it never was.
+    """
+    swaps, tries = (np.asarray(info[name], np.float64).sum(0) for name in ("swaps", "swap_tries"))
+    return np.divide(swaps, tries, out=np.full_like(swaps, np.nan), where=tries > 0)
 
 
 def at_temperature(model: Model, temperature: Scalar) -> Model:

@@ -112,7 +112,8 @@ def anneal(
 ) -> Run:
     """Draw n samples as `generate` does, and keep what the observers saw on the way.
 
-    Chains that ran away are returned as they ended, without a warning.
+    Chains that ran away are returned as they ended, without a warning. Of replicas at several temperatures
+    between which next to nothing passes there is one.
 
     Parameters
     ----------
@@ -168,8 +169,10 @@ def anneal(
         start = jnp.asarray(check_array("anneal", "start", start, event_shape=shape))
         check(len(start) == n, "anneal", "start", f"of {n} rows", len(start))
     condition = check_condition("anneal", condition, n)
+    if sampler is None:
+        sampler = annealed_langevin(sigma_0=sigma_0, noise_max=noise_max)
     result = run(
-        annealed_langevin(sigma_0=sigma_0, noise_max=noise_max) if sampler is None else sampler,
+        sampler,
         energy,
         start,
         key=run_key,
@@ -181,6 +184,8 @@ def anneal(
     )
     if "acceptance" in result.info:
         check_acceptance(result)
+    for trouble in sampler.troubles(result.info):  # others than that
+        warnings.warn(f"anneal: {trouble}.", stacklevel=2)
     if not (not told if final_jump is None else final_jump):
         return result
     return result._replace(x=jump(energy, result.x, jnp.asarray(sigma_0), condition))

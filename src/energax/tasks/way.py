@@ -25,10 +25,11 @@ An energy of real numbers may be sampled by steps that are accepted or refused, 
 
 MALA takes as many steps as Langevin dynamics would; HMC and NUTS, whose steps are paths, a tenth of them.
 
-Where nothing is annealed, an energy of reals or a Boltzmann machine of one hidden layer or none may also be
-sampled by replicas at several temperatures that change places, which pass between far modes:
+Where nothing is annealed, an energy of reals or a Boltzmann machine may also be sampled by replicas at
+several temperatures that change places, which pass between far modes:
 
-    tempering            of HMC, the step times √T at each level; of a machine, of block Gibbs
+    tempering            of HMC, the step times √T at each level; of a machine, of block Gibbs,
+                         all layers of a deep one changing places together
 
 This is the one place where a configuration becomes a sampler.
 """
@@ -311,7 +312,6 @@ def _tempered(config: RunConfig, total: int, warmup: int, temperatures: Sequence
     kinds = {
         "a noise-conditional model": objective == "noise-conditional",
         "an energy at each scale": config.energy == "multigrid",
-        "a machine of several hidden layers": config.energy == "deep-boltzmann",
         "an energy of many noise levels, which is annealed": objective == "multiscale",
         "a network of bits": not machine and of_bits(objective, config.objective_options),
         "chains that are to be short": objective == "short-run",
@@ -320,7 +320,9 @@ def _tempered(config: RunConfig, total: int, warmup: int, temperatures: Sequence
     check(kind is None, "sample", "sampler", f"another for {kind}", repr(TEMPERED))
     T = np.asarray(temperatures, np.float32)
     if machine:
-        return Way(ParallelTempering(BlockGibbs(total), T), config.sampler.noise_max, None)
+        layered = config.energy == "deep-boltzmann"
+        sweeps = VisibleGibbs(total) if layered else BlockGibbs(total)
+        return Way(ParallelTempering(sweeps, T), config.sampler.noise_max, None, layered=layered)
     one = _corrected(config, "hmc", warmup)
     return with_changes(one, sampler=ParallelTempering(one.sampler, T, step_factors=np.sqrt(T)))
 

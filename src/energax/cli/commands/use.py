@@ -49,10 +49,11 @@ def sample(
     Where nothing is annealed they are warmed up first (--warmup steps), which finds step and masses.
 
     Modes that no such chain passes between are weighed by replicas at several temperatures, for an
-    energy that nothing anneals and for a Boltzmann machine of one hidden layer or none:
+    energy that nothing anneals and for a Boltzmann machine:
 
         tempering           HMC (of a machine block Gibbs) at each of --temperatures,
-                            neighbours changing places; as many times dearer as there are
+                            neighbours changing places; as many times dearer as there are.
+                            Says how often each pair did: the least is where more are wanted
 
     A noise-conditional model has three samplers (--sampler):
 
