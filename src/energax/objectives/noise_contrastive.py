@@ -45,7 +45,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from energax.checks import check, check_array, check_choice, check_integer, check_number
+from energax.checks import (
+    check,
+    check_array,
+    check_choice,
+    check_event_shape,
+    check_integer,
+    check_number,
+)
 from energax.objectives.base import Batch, LogNormalizer, Objective
 from energax.objectives.likelihood import energies_of
 from energax.objectives.noise import (
@@ -277,12 +284,13 @@ def importance_log_normalizer(
         If the noise cannot be drawn and evaluated.
     """
     owner = "importance_log_normalizer"
+    shape = check_event_shape(owner, event_shape)
     check_integer(owner, "draws", draws, at_least=1)
     named = not isinstance(noise, str)
     check(named, owner, "noise", "a distribution with log_prob(x) and sample(key, n)", repr(noise))
     check_noise(owner, noise)
     chunks = -(-draws // CHUNK)
-    log_weights = np.asarray(_log_weights(model, noise, tuple(event_shape), chunks, key), np.float64).ravel()
+    log_weights = np.asarray(_log_weights(model, noise, shape, chunks, key), np.float64).ravel()
     top = log_weights.max()
     w = np.exp(log_weights - top)
     value = top + np.log(w.mean())
