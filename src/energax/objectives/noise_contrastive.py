@@ -18,7 +18,10 @@ divergence between them, averaged over the noise, is
 The logistic one is the log-likelihood of telling data from noise: noise-contrastive estimation,
 Gutmann & Hyvärinen (2012); Song & Kingma (2021), §5, whose ν in eq. 18 is the inverse of this one.
 `importance` is maximum likelihood with Z by importance sampling. Because c is free, it is learned
-on the same loss, and is an estimate of log Z; held at zero, the energy learns to have Z = 1.
+on the same loss, and is an estimate of log Z. Held at zero, an energy that can be −log p itself learns to
+be it. An energy with a constant of its own can (a network's last offset), and the constant is c by another
+name; one that nothing shifts ends in a compromise of shape and mass, biased in both, however many the rows
+(`papers.nce_self_normalised` derives it, and measures how near 1 the mass comes).
 
 Given an energy, c alone is a convex problem in one unknown. With N data, M = νN noise points and
 L the logistic loss, its root and standard error (the sandwich of M-estimation) are
@@ -105,7 +108,8 @@ class BregmanNoiseContrastiveEstimation(Objective):
         ν > 0, noise points per datum; a step draws round(ν · rows), at least one.
     log_normalizer
         "learned": c starts at the importance-sampling estimate of log Z and is learned on the
-        same loss. "fixed": c = 0, and the energy normalises itself.
+        same loss. "fixed": c = 0, and the energy normalises itself, for which it must have a
+        constant that is learned, or be normalised by construction: else its density is biased.
     """
 
     noise: Any

@@ -19,7 +19,7 @@ from energax.derivatives import Score
 from energax.edges import check_no_edge
 from energax.kinks import derivative_jumps
 from energax.tracing import first_kink, first_suspect
-from energax.typing import Array, Condition, Events, Model
+from energax.typing import Condition, Events, Model
 
 __all__ = [
     "WALLED",
@@ -115,13 +115,16 @@ def require_no_edge(
     owner: str,
     argument: str,
     model: Model,
-    x: Array | None = None,
+    x: Events | None = None,
     condition: Condition | None = None,
     *,
     instead: str,
 ) -> None:
-    """Refuse a model whose density ends at an edge, as it says or as is seen just beyond the rows."""
-    if x is None or _concrete(x) is None:
+    """Refuse a model whose density ends at an edge, as it says or as is seen just beyond the rows.
+
+    Of events of several arrays only what the model says counts.
+    """
+    if not isinstance(x, jax.Array | np.ndarray) or isinstance(x, Tracer):
         x = condition = None
     x, condition = jax.tree.map(lambda a: a[:CHECKED], (x, condition))
     check_no_edge(owner, argument, model, x, condition, instead=instead)
