@@ -24,6 +24,7 @@ __all__ = [
     "check_integer",
     "check_number",
     "check_seed",
+    "check_spread",
     "first_few",
     "two_valued",
 ]
@@ -229,6 +230,20 @@ def check_continuous(owner: str, argument: str, rows: Any, instead: str) -> None
         some = ", ".join(f"{v:g}" for v in np.unique(rows[:, varied])[:3])
         got = f"no column of more than two values, entries {some}"
         check(False, owner, argument, f"continuous; for binary data take {instead}", got)
+
+
+def check_spread(owner: str, argument: str, rows: Any, instead: str) -> None:
+    """Refuse rows, shape (n, d), with constant columns, and name the first few.
+
+    They have no density. On the plane where they lie nothing keeps an energy from falling without end, or a
+    critic from growing: of f(x) = K(x_i − c) only the slope K is seen where x_i = c.
+    """
+    import numpy as np
+
+    flat = np.flatnonzero(rows.min(0) == rows.max(0))
+    allowed = f"free of constant columns, which have no density: {instead}"
+    got = f"{flat.size} of {rows.shape[1]} columns constant ({first_few(flat)})"
+    check(flat.size == 0, owner, argument, allowed, got)
 
 
 def _whole(value: Any) -> int | None:

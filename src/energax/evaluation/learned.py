@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from energax.checks import check, check_choice, check_integer, check_number
+from energax.checks import check, check_choice, check_integer, check_number, check_spread
 from energax.derivatives import score
 from energax.energies import StandardisedCritic
 from energax.evaluation.bandwidth import choose_common_kernel
@@ -59,6 +59,7 @@ LEAST = 10  # rows of a part
 LEVEL = 500  # rows to test on: on a hundred the level is not kept (`docs/studies-stein.md`, Level)
 AT_ONCE = 2**22  # bootstrap indices in memory
 SMALL = 1e-12
+BOUNDED = "a critic's discrepancy has no bound there; leave them out, or take a kernel's"
 
 
 class OptimalCritic(eqx.Module):
@@ -170,9 +171,17 @@ def learned_stein_discrepancy(
     -------
     Discrepancy
         Its settings hold the `critic`, the `step` it is of, and the `curve` of its training.
+
+    Raises
+    ------
+    InputError
+        For constant columns, where the supremum is infinite (but for "clipping" and "spectral"); and for what
+        `ksd_test` refuses.
     """
     owner = "learned_stein_discrepancy"
-    parts, train_key = _split(owner, _rows(owner, x, model, scores), split, key)
+    rows = _rows(owner, x, model, scores)
+    _check_bounded(owner, rows, training)
+    parts, train_key = _split(owner, rows, split, key)
     trained = _trained(parts, critic, training, "discrepancy", train_key, progress)
     return _learned(trained, parts[2], training, train_key)
 
@@ -284,6 +293,7 @@ def compare(
     found: dict[str, Discrepancy] = {}
     for name, law in given.items():
         rows = _rows(owner, x, **law)
+        _check_bounded(owner, rows, training)
         parts, train_key = _split(owner, rows, split, key)
         trained = _trained(parts, None, training, "discrepancy", train_key, progress)
         found[name] = _learned(trained, parts[2], training, train_key)
@@ -322,6 +332,12 @@ def _rows(owner: str, x: ArrayLike, model: Model | None, scores: ArrayLike | Non
     rows, s = sample_and_scores(owner, x, model, scores)
     event = rows.shape[1:] if is_posterior(x) else np.shape(x)[1:]
     return Rows(*(a.reshape(len(a), *event) for a in (rows, s)))
+
+
+def _check_bounded(owner: str, rows: Rows, training: CriticTraining | None) -> None:
+    """Refuse constant columns, along which a critic's slope costs nothing; a test rejects such rows."""
+    if training is None or training.constraint == "l2":  # the others bound the slope itself
+        check_spread(owner, "x", rows.x.reshape(len(rows.x), -1), BOUNDED)
 
 
 def _split(

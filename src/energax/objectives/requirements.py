@@ -14,7 +14,7 @@ import numpy as np
 from jax.core import Tracer
 
 from energax import checks
-from energax.checks import check, check_continuous, first_few
+from energax.checks import check, check_continuous, check_spread
 from energax.derivatives import Score
 from energax.edges import check_no_edge
 from energax.kinks import derivative_jumps
@@ -53,14 +53,10 @@ def two_valued(x: Events) -> bool:
 
 
 def require_spread(owner: str, x: Events) -> None:
-    """Refuse constant columns: on the plane they lie in nothing keeps an energy from falling without end."""
+    """Refuse constant columns, on which a loss falls without end."""
     values = _concrete(x)
     if values is not None:
-        flat = np.flatnonzero(values.min(0) == values.max(0))
-        ways = "leave them out, add noise to them or take DenoisingScoreMatching"
-        allowed = f"free of constant columns, which have no density: {ways}"
-        got = f"{flat.size} of {values.shape[1]} columns constant ({first_few(flat)})"
-        check(flat.size == 0, owner, "x", allowed, got)
+        check_spread(owner, "x", values, "leave them out, add noise to them or take DenoisingScoreMatching")
 
 
 def require_energy(owner: str, model: Model) -> None:
