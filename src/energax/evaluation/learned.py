@@ -32,7 +32,7 @@ from energax.derivatives import score
 from energax.energies import StandardisedCritic
 from energax.evaluation.bandwidth import choose_common_kernel
 from energax.evaluation.critics import CriticTraining, Rows, Trained, judging_probes, terms, train_critic
-from energax.evaluation.kernel_discrepancy import discrepancy_for
+from energax.evaluation.kernel_discrepancy import KERNEL_DISCREPANCIES
 from energax.evaluation.posterior import is_posterior
 from energax.evaluation.result import (
     FEW_DECIDE,
@@ -270,16 +270,17 @@ def compare(
     x
         Rows, shape (n, *event).
     method
-        "lsd", learned; or "ksd", the kernel's.
+        "lsd", learned; "ksd", the kernel's; or "linear-ksd", the kernel's by pairs of rows.
     training, split, key, progress
         Those of `learned_stein_discrepancy`.
     kernel, bandwidth
-        Those of `kernel_stein_discrepancy`, for "ksd" alone; one for all models. "power" and "discrepancy"
-        take the bandwidth of the largest mean over the models, on a fifth of the rows, and judge by the rest.
+        Those of `kernel_stein_discrepancy`, for the kernel's alone; one for all models. "power" and
+        "discrepancy" take the bandwidth of the largest mean over the models, on a fifth of the rows, and
+        judge by the rest.
     """
     owner = "compare"
-    check_choice(owner, "method", method, ("lsd", "ksd"))
-    unused = method == "ksd" or (kernel, bandwidth) == ("imq", "median")
+    check_choice(owner, "method", method, ("lsd", *KERNEL_DISCREPANCIES))
+    unused = method != "lsd" or (kernel, bandwidth) == ("imq", "median")
     check(unused, owner, "kernel and bandwidth", "left out with method='lsd': a critic is learned", "one")
     check(
         isinstance(models, Mapping) and len(models) > 1, owner, "models", "a mapping of two or more", models
@@ -288,8 +289,8 @@ def compare(
         name: {"model": model, "scores": None} if callable(model) else {"model": None, "scores": model}
         for name, model in models.items()
     }
-    if method == "ksd":
-        return _ranked(_kernels(owner, x, given, kernel, bandwidth, key))
+    if method != "lsd":
+        return _ranked(_kernels(owner, x, given, method, kernel, bandwidth, key))
     found: dict[str, Discrepancy] = {}
     for name, law in given.items():
         rows = _rows(owner, x, **law)
@@ -304,6 +305,7 @@ def _kernels(
     owner: str,
     x: ArrayLike,
     given: Mapping[str, dict[str, Any]],
+    method: str,
     kernel: str | Kernel,
     bandwidth: str | float,
     key: Key,
@@ -314,10 +316,8 @@ def _kernels(
     scores = [s for _, s in pairs.values()]
     # Split as in `kernel_stein_discrepancy`: one key, the same rows kept.
     one, kept = choose_common_kernel(owner, kernel, bandwidth, rows, scores, jax.random.split(key)[0])
-    return {
-        name: discrepancy_for(owner, rows[kept], None, s[kept], one, "median", key)
-        for name, s in zip(given, scores, strict=True)
-    }
+    estimate = KERNEL_DISCREPANCIES[method]
+    return {name: estimate(one, rows[kept], s[kept], key) for name, s in zip(given, scores, strict=True)}
 
 
 def _ranked(found: Mapping[str, Discrepancy]) -> Ranking:

@@ -72,8 +72,8 @@ from energax.typing import Array, ArrayLike, Float, Key, Metrics, Model, Scalar
 
 __all__ = [
     "BregmanNoiseContrastiveEstimation",
+    "ClassificationEstimate",
     "ImportanceEstimate",
-    "LogNormalizerEstimate",
     "NoiseContrastiveEstimation",
     "classification_log_normalizer",
     "importance_log_normalizer",
@@ -187,7 +187,7 @@ class NoiseContrastiveEstimation(BregmanNoiseContrastiveEstimation):
         super().__init__("logistic", noise, noise_ratio, log_normalizer)
 
 
-class LogNormalizerEstimate(NamedTuple):
+class ClassificationEstimate(NamedTuple):
     """What `classification_log_normalizer` returns.
 
     Parameters
@@ -204,7 +204,7 @@ class LogNormalizerEstimate(NamedTuple):
 
 def classification_log_normalizer(
     model: Model, x: ArrayLike, noise: Any, *, key: Key, noise_ratio: float = 10.0
-) -> LogNormalizerEstimate:
+) -> ClassificationEstimate:
     """Return log Z of an energy, from telling rows of data from noise with c alone free.
 
     The root is log Z where the rows are draws of the model. Where they are not, it is the c with
@@ -236,7 +236,7 @@ def classification_log_normalizer(
     require_support(owner, noise, rows)
     count = max(2, round(noise_ratio * len(rows)))
     value, error = _estimate(model, rows, noise, count, key)
-    return LogNormalizerEstimate(float(value), float(error))
+    return ClassificationEstimate(float(value), float(error))
 
 
 @eqx.filter_jit
