@@ -137,6 +137,29 @@ def test_the_discrepancys_error_is_honest(estimate, key):
     assert 0.8 < said / estimates.std(ddof=1) < 1.25
 
 
+def one_order_of_two(method, g, test, settings):
+    """Return U with the error of a mean of g_i, as if the other row of a pair were not drawn, too."""
+    return kernel_discrepancy._of_terms(method, g, len(g), "ok", settings)
+
+
+def as_many_pairs_as_rows(method, terms, n, status, settings, real=kernel_discrepancy._of_terms):
+    """Return a mean over pairs with the error of as many pairs as there are rows."""
+    return real(method, np.repeat(terms, 2), n, status, settings)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "part", "mutant"),
+    [
+        (kernel_stein_discrepancy, "_of_row_means", one_order_of_two),
+        (linear_kernel_stein_discrepancy, "_of_terms", as_many_pairs_as_rows),
+    ],
+)
+def test_an_error_that_is_too_small_is_seen(estimate, part, mutant, key, monkeypatch):
+    monkeypatch.setattr(kernel_discrepancy, part, mutant)
+    with pytest.raises(AssertionError):
+        test_the_discrepancys_error_is_honest(estimate, key)
+
+
 def test_so_it_is_at_locations_that_are_held(key, monkeypatch):
     places = np.array([[-0.7], [0.4]], np.float32)
     located = fssd.located
