@@ -19,10 +19,12 @@ __all__ = [
     "check_choice",
     "check_condition",
     "check_continuous",
+    "check_event_shape",
     "check_finite_rows",
     "check_integer",
     "check_number",
     "check_seed",
+    "check_spread",
     "first_few",
     "two_valued",
 ]
@@ -77,16 +79,18 @@ def check_number(
 
 def check_integer(owner: str, argument: str, value: object, *, at_least: int) -> int:
     """Return `value` if it is a whole number of at least `at_least` (booleans are refused)."""
-    import operator
-
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = None
-    ok = number is not None and not isinstance(value, bool) and number >= at_least
+    number = _whole(value)
+    ok = number is not None and number >= at_least
     check(ok, owner, argument, f"a whole number of at least {at_least}", repr(value))
     assert number is not None
     return number
+
+
+def check_event_shape(owner: str, value: object) -> tuple[int, ...]:
+    """Return the shape of one event as a tuple of whole numbers; () is the shape of a number."""
+    shape = [_whole(side) or 0 for side in value] if isinstance(value, tuple | list) else [0]
+    check(all(side > 0 for side in shape), owner, "event_shape", "a tuple of positive integers", repr(value))
+    return tuple(shape)
 
 
 def check_seed(owner: str, argument: str, value: object) -> int:
@@ -226,6 +230,30 @@ def check_continuous(owner: str, argument: str, rows: Any, instead: str) -> None
         some = ", ".join(f"{v:g}" for v in np.unique(rows[:, varied])[:3])
         got = f"no column of more than two values, entries {some}"
         check(False, owner, argument, f"continuous; for binary data take {instead}", got)
+
+
+def check_spread(owner: str, argument: str, rows: Any, instead: str) -> None:
+    """Refuse rows, shape (n, d), with constant columns, and name the first few.
+
+    They have no density. On the plane where they lie nothing keeps an energy from falling without end, or a
+    critic from growing: of f(x) = K(x_i − c) only the slope K is seen where x_i = c.
+    """
+    import numpy as np
+
+    flat = np.flatnonzero(rows.min(0) == rows.max(0))
+    allowed = f"free of constant columns, which have no density: {instead}"
+    got = f"{flat.size} of {rows.shape[1]} columns constant ({first_few(flat)})"
+    check(flat.size == 0, owner, argument, allowed, got)
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number as an int, None of anything else (booleans are no numbers)."""
+    import operator
+
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def two_valued(rows: Any) -> bool:

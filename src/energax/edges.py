@@ -1,8 +1,8 @@
 r"""Edges: where a density ends, as on a half-line or a box, and integration by parts fails there.
 
-Every Stein discrepancy rests on
+Every Stein discrepancy, and score matching with f the model's score, rests on
 
-    E_p[s·f + tr ∇f] = ∫ div(p f) dx = 0,
+    E_p[s·f + tr ∇f] = ∫ div(p f) dx = 0,        s the score of p,
 
 which on a domain with an edge lacks the flux of p f through it. Two things tell: an energy that says so
 (`has_edge`), and one that is no longer finite just beyond the rows.

@@ -189,6 +189,11 @@ def test_runs_are_ranked_by_how_near_they_are(energax, here, table_run, table_fi
     assert [line[0] for line in lines[:2]] == list(ranked.names)
     assert [line[1] for line in lines[:2]] == [f"{f.estimate:.4g}" for f in ranked.found]
     assert "On 160 of 200" in said
+    status, said, err = energax("compare", table_file, worse, table_run, "--method", "linear-ksd")
+    assert status == 0, err
+    paired = evaluation.compare(energies, rows, method="linear-ksd", key=jax.random.key(0))
+    assert [line.split()[1] for line in said.splitlines()[1:3]] == [f"{f.estimate:.4g}" for f in paired.found]
+    assert "On 200 of 200" in said
     # No rows named: those that the runs' one data set kept back, which are too few here.
     status, _, err = energax("compare", worse, table_run)
     assert status == 2
@@ -202,7 +207,10 @@ def test_runs_are_ranked_by_how_near_they_are(energax, here, table_run, table_fi
         ((table_run,), "RUNS must be two or more run folders; got 1"),
         ((table_run, table_run), "RUNS must be different run folders"),
         ((table_run, worse, "--penalty", "0"), "--penalty must be a finite number above 0"),
-        ((table_run, worse, "--kernel", "rbf"), "--kernel must be left out, or asked of ksd; got it for lsd"),
+        (
+            (table_run, worse, "--kernel", "rbf"),
+            "--kernel must be left out, or asked of ksd, linear-ksd; got it for lsd",
+        ),
         (
             (table_run, worse, *KERNEL.split(), "--steps", "5"),
             "--steps must be left out, or asked of lsd; got it for ksd",

@@ -1,5 +1,7 @@
 """Kernels, Stein kernels and statistics against autodiff, definitions and double sums."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,11 +12,14 @@ import energax as ex
 from energax.evaluation import (
     bandwidth,
     compare,
+    finite_set_stein_discrepancy,
     fssd,
     fssd_test,
+    kernel_discrepancy,
     kernel_stein_discrepancy,
     ksd_test,
     learned_stein_discrepancy,
+    linear_kernel_stein_discrepancy,
     linear_ksd_test,
     lsd_test,
     mmd,
@@ -60,24 +65,153 @@ def test_its_mean_is_zero_under_the_model_and_is_not_elsewhere(key):
     assert off.mean() > 0.02
 
 
-def test_the_discrepancys_error_is_honest(key):
-    # Two hundred samples of N(0.5, 1) against N(0, 1) scatter about the exact value by as much as is said.
-    x = np.asarray(0.5 + jax.random.normal(key, (200, 100, 1)))
-    found = [kernel_stein_discrepancy(a, scores=-a, kernel=RBF(1.0), key=key) for a in x]
-    a, b = (0.5 + jax.random.normal(k, (400_000, 1)) for k in jax.random.split(jax.random.fold_in(key, 1)))
+ESTIMATES = (kernel_stein_discrepancy, linear_kernel_stein_discrepancy, finite_set_stein_discrepancy)
+
+
+def test_estimates_are_their_definitions_in_double_precision(key):
+    x, s = (np.asarray(a) for a in jax.random.normal(key, (2, 61, 3)))
+    kernel = IMQ(1.1, 0.3)
+    H = stein_matrix(kernel, x, s)
+    off = H - np.diag(np.diag(H))
+
+    found = kernel_stein_discrepancy(x, scores=s, kernel=kernel, key=key)
+    g = off.sum(1) / 60
+    np.testing.assert_allclose(found.estimate, off.sum() / (61 * 60), rtol=1e-4)
+    np.testing.assert_allclose(found.terms, 2 * g - g.mean(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.standard_error, 2 * g.std(ddof=1) / 61**0.5, rtol=1e-4)
+
+    found = linear_kernel_stein_discrepancy(x, scores=s, kernel=kernel, key=key)
+    order = np.asarray(jax.random.permutation(jax.random.split(key)[1], 61))[:60]
+    pairs = H[order[::2], order[1::2]]
+    np.testing.assert_allclose(found.terms, pairs, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.estimate, pairs.mean(), rtol=1e-4)
+    np.testing.assert_allclose(found.standard_error, pairs.std(ddof=1) / 30**0.5, rtol=1e-4)
+    assert found.n == 61
+
+    found = finite_set_stein_discrepancy(x, scores=s, locations=2, optimise=False, bandwidth=0.9, key=key)
+    places = np.asarray(found.settings["locations"], np.float64)
+    k = np.exp(-0.5 * ((x[:, None] - places) ** 2).sum(-1) / 0.9**2)[:, :, None]
+    tau = ((s[:, None] - (x[:, None] - places) / 0.9**2) * k).reshape(61, 6) / 6**0.5
+    products = tau @ tau.T
+    g = (products - np.diag(np.diag(products))).sum(1) / 60
+    np.testing.assert_allclose(found.estimate, g.mean(), rtol=1e-4)
+    np.testing.assert_allclose(found.terms, 2 * g - g.mean(), rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(found.standard_error, 2 * g.std(ddof=1) / 61**0.5, rtol=1e-4)
+
+
+def test_estimates_are_what_the_tests_with_the_same_key_say(key):
+    x = np.asarray(1.2 * jax.random.normal(key, (120, 2)))
+    how = {"scores": -x, "key": key}
+    for test, estimate, settings in (
+        (ksd_test, kernel_stein_discrepancy, {"bandwidth": "power"}),
+        (linear_ksd_test, linear_kernel_stein_discrepancy, {"bandwidth": "power"}),
+        (fssd_test, finite_set_stein_discrepancy, {"optimise": False}),
+    ):
+        u = {"statistic": "u", "draws": 10} if test is ksd_test else {}
+        asked, found = test(x, **how, **settings, **u), estimate(x, **how, **settings)
+        np.testing.assert_allclose(found.estimate, asked.settings["discrepancy"], rtol=1e-3)
+        assert found.settings["bandwidth"] == asked.settings["bandwidth"]
+        assert found.n == asked.n
+        np.testing.assert_allclose(found.terms.mean(), found.estimate, rtol=1e-9)
+
+
+def spread_of(estimate, shift, key, **settings):
+    """Return KSD² of N(shift, 1) from N(0, 1), 200 estimates, and the error that they say they have."""
+    x = np.asarray(shift + jax.random.normal(key, (200, 100, 1)))
+    kernel = {} if estimate is finite_set_stein_discrepancy else {"kernel": RBF(1.0)}
+    found = [estimate(a, scores=-a, key=key, **kernel, **settings) for a in x]
+    a, b = (shift + jax.random.normal(k, (400_000, 1)) for k in jax.random.split(jax.random.fold_in(key, 1)))
     exact = float(stein_pairs(RBF(1.0), a, -a, b, -b).mean())
-    estimates = np.array([f.estimate for f in found])
+    return (
+        exact,
+        np.array([f.estimate for f in found]),
+        np.sqrt(np.mean([f.standard_error**2 for f in found])),
+    )
+
+
+@pytest.mark.parametrize("estimate", ESTIMATES[:2])
+def test_the_discrepancys_error_is_honest(estimate, key):
+    # Two hundred samples of N(0.5, 1) against N(0, 1) scatter about the exact value by as much as is said.
+    exact, estimates, said = spread_of(estimate, 0.5, key)
     assert_mean(estimates, exact, "unbiased discrepancy", allowance=2e-3)
-    said = np.sqrt(np.mean([f.standard_error**2 for f in found]))
     assert 0.8 < said / estimates.std(ddof=1) < 1.25
-    np.testing.assert_allclose(found[0].terms.mean(), found[0].estimate, rtol=1e-9)
+
+
+def one_order_of_two(method, g, test, settings):
+    """Return U with the error of a mean of g_i, as if the other row of a pair were not drawn, too."""
+    return kernel_discrepancy._of_terms(method, g, len(g), "ok", settings)
+
+
+def as_many_pairs_as_rows(method, terms, n, status, settings, real=kernel_discrepancy._of_terms):
+    """Return a mean over pairs with the error of as many pairs as there are rows."""
+    return real(method, np.repeat(terms, 2), n, status, settings)
+
+
+@pytest.mark.parametrize(
+    ("estimate", "part", "mutant"),
+    [
+        (kernel_stein_discrepancy, "_of_row_means", one_order_of_two),
+        (linear_kernel_stein_discrepancy, "_of_terms", as_many_pairs_as_rows),
+    ],
+)
+def test_an_error_that_is_too_small_is_seen(estimate, part, mutant, key, monkeypatch):
+    monkeypatch.setattr(kernel_discrepancy, part, mutant)
+    with pytest.raises(AssertionError):
+        test_the_discrepancys_error_is_honest(estimate, key)
+
+
+def test_so_it_is_at_locations_that_are_held(key, monkeypatch):
+    places = np.array([[-0.7], [0.4]], np.float32)
+    located = fssd.located
+    fixed = lambda *given: (1.0, places, *located(*given)[2:])  # noqa: E731
+    monkeypatch.setattr(kernel_discrepancy, "located", fixed)
+    _, estimates, said = spread_of(finite_set_stein_discrepancy, 0.5, key, optimise=False, bandwidth=1.0)
+    x = np.asarray(0.5 + jax.random.normal(jax.random.fold_in(key, 2), (400_000, 1)))
+    tau = np.asarray(_features(RBF(1.0), places, jnp.asarray(x), jnp.asarray(-x)), np.float64)
+    exact = np.sum(tau.mean(0) ** 2)
+    assert_mean(estimates, exact, "unbiased discrepancy", allowance=2e-3)
+    assert 0.8 < said / estimates.std(ddof=1) < 1.25
+
+
+def test_at_the_model_the_error_of_all_pairs_is_root_two_too_large(key):
+    _, estimates, said = spread_of(kernel_stein_discrepancy, 0.0, key)
+    assert 1.2 < said / estimates.std(ddof=1) < 1.65  # of a law skewed as χ² is
+
+
+def test_the_status_of_an_estimate_says_what_its_error_is_worth(key):
+    x = np.asarray(jax.random.normal(key, (1000, 1)))
+
+    def statuses(s):
+        fssd = {"optimise": False, "bandwidth": 1.0}
+        how = [{"bandwidth": 1.0}, {"bandwidth": 1.0}, fssd]
+        return [e(x, scores=s, key=key, **h).status for e, h in zip(ESTIMATES, how, strict=True)]
+
+    quadratic, linear, finite = statuses(-x)
+    assert quadratic == "within 2 errors of zero, where it is not normal: ksd_test asks whether it is zero"
+    assert linear == "ok"  # independent pairs are normal there, too
+    assert finite == "within 2 errors of zero, where it is not normal: fssd_test asks whether it is zero"
+    assert statuses(0.5 - x) == ["ok"] * 3
+    # One row with a score of its own outweighs all others.
+    odd = np.where(x == np.median(x[:-1]), 400.0, 0.5 - x)
+    for said in statuses(odd):
+        assert re.match(r"few (rows|pairs) decide \(\d+ count as [1-9]\d?\): the error is approx", said)
 
 
 def test_models_are_ranked_by_a_kernel_too(key):
     x = np.asarray(jax.random.normal(key, (400, 2)))
-    ranked = compare({"far": 0.8 - x, "true": -x, "near": 0.3 - x}, x, method="ksd", key=key)
+    models = {"far": 0.8 - x, "true": -x, "near": 0.3 - x}
+    ranked = compare(models, x, method="ksd", key=key)
     assert ranked.names == ("true", "near", "far")
     assert (ranked.differences[2, :2] > 4 * ranked.errors[2, :2]).all()
+    # In linear time on the same pairs, with the errors of the pairs' differences.
+    paired = compare(models, x, method="linear-ksd", bandwidth=1.0, key=key)
+    alone = [linear_kernel_stein_discrepancy(x, scores=s, bandwidth=1.0, key=key) for s in models.values()]
+    by_name = dict(zip(paired.names, paired.found, strict=True))
+    assert [by_name[name].estimate for name in models] == [found.estimate for found in alone]
+    i, j = paired.names.index("far"), paired.names.index("true")
+    gap = alone[0].terms - alone[1].terms
+    assert paired.differences[i, j] == pytest.approx(gap.mean(), rel=1e-9)
+    assert paired.errors[i, j] == pytest.approx(gap.std(ddof=1) / 200**0.5, rel=1e-9)
 
 
 def test_statistics_are_what_they_say(key):
@@ -308,7 +442,7 @@ EXACT = {
 }
 
 
-STEIN = (ksd_test, linear_ksd_test, fssd_test, lsd_test, kernel_stein_discrepancy, learned_stein_discrepancy)
+STEIN = (ksd_test, linear_ksd_test, fssd_test, lsd_test, learned_stein_discrepancy, *ESTIMATES)
 
 
 @pytest.mark.parametrize(
@@ -384,6 +518,14 @@ SAMPLE = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
             "x must be at least 40 rows",
         ),
         (lambda k: fssd_test(SAMPLE[:30], scores=SAMPLE[:30], key=k), "x must be at least 40 rows"),
+        (
+            lambda k: finite_set_stein_discrepancy(SAMPLE, scores=SAMPLE, locations=0, key=k),
+            "finite_set_stein_discrepancy: locations must be a whole number of at least 1",
+        ),
+        (
+            lambda k: linear_kernel_stein_discrepancy(SAMPLE, scores=SAMPLE, bandwidth="mean", key=k),
+            "linear_kernel_stein_discrepancy: bandwidth must be one of 'median'",
+        ),
         (
             lambda k: ksd_test(SAMPLE, scores=SAMPLE, kernel="cosine", key=k),
             "name must be one of 'imq', 'rbf'",

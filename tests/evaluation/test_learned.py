@@ -397,6 +397,24 @@ def test_models_are_ranked_on_the_same_rows(key):
     assert alone.estimate == ranked.found[1].estimate
 
 
+def test_a_constant_column_is_refused_where_the_supremum_is_infinite(key):
+    x = np.asarray(normal(3, 400)(key)).copy()
+    x[:, 1] = 0.7
+    # Why: of f = K(x₁ − 0.7) e₁ nothing is seen but the slope, which the penalty on ‖f‖ does not bound.
+    steep = lambda x: jnp.array([0.0, 1e4, 0.0]) * (x - 0.7)  # noqa: E731
+    found = stein_discrepancy(x, scores=-x, critic=steep)
+    assert found.estimate == pytest.approx(1e4, rel=1e-4)
+    sentence = r"x must be free of constant columns.*; got 1 of 3 columns constant \(1\)\."
+    how = {"training": SMALL, "key": key, "progress": False}
+    with pytest.raises(ex.InputError, match=f"^learned_stein_discrepancy: {sentence}"):
+        learned_stein_discrepancy(x, scores=-x, **how)
+    with pytest.raises(ex.InputError, match=f"^compare: {sentence}"):
+        compare({"a": -x, "b": -x}, x, **how)
+    # A critic whose own slope is bounded has a supremum, and a test has an answer.
+    module._check_bounded("test", module.Rows(x, -x), replace(SMALL, constraint="spectral"))
+    assert lsd(x, key).p_value < 0.05
+
+
 def test_units_of_columns_do_not_matter_where_they_are_taken_out(key):
     x = np.asarray(normal(3, 1000, spread=1.2)(key))
     mean, scale = np.array([170.0, 0.0, -3.0]), np.array([10.0, 1.0, 0.05])

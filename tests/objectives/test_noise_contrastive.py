@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 import energax as ex
 from energax.objectives import (
@@ -19,7 +20,7 @@ from energax.objectives.noise import draws, fit_noise, log_density
 from energax.testing import assert_mean, check_objective
 from energax.testing.objective import skewed_mixture
 from tests.objectives import mutants
-from tests.objectives.tables import ENERGIES, ROWS, EveryState, Table, led_to
+from tests.objectives.tables import ENERGIES, ROWS, STATES, EveryState, Table, led_to
 
 
 def test_it_leads_to_the_density_and_to_log_z(key):
@@ -57,6 +58,100 @@ def test_a_fixed_log_z_makes_the_energy_normalise_itself():
     slope = jax.grad(lambda e: objective.loss(Table(e), None, None, Batch(ROWS), jax.random.key(0))[0])
     np.testing.assert_allclose(slope(ENERGIES), 0.0, atol=1e-6)
     assert np.abs(slope(ENERGIES + 0.5)).max() > 1e-2  # the same density with another Z is not at rest
+
+
+ONES = np.asarray(STATES).sum(1)
+BITS_ON = jnp.repeat(STATES, jnp.asarray(3**ONES, int), axis=0)  # of 64 rows each bit is on in 48
+
+
+def self_normalised(objective, learned, start):
+    """Return θ and b of E(x) = b − θ Σ x_i where Newton's method ends, or where they start if not learned.
+
+    log Z = 3 log(1 + e^θ) − b, which is 0 at the law of the rows for θ = log 3, b = log 64.
+    """
+
+    def loss(v):
+        theta, constant = jnp.where(jnp.asarray(learned), v, jnp.asarray(start))
+        model = lambda x: constant - theta * jnp.sum(x)  # noqa: E731
+        return objective.loss(model, None, None, Batch(BITS_ON), jax.random.key(0))[0]
+
+    def step(v, _):
+        curvature = jax.hessian(loss)(v) + jnp.diag(1.0 - jnp.asarray(learned, float))
+        return v - jnp.linalg.solve(curvature, jax.grad(loss)(v)), None
+
+    return jax.jit(lambda v: jax.lax.scan(step, v, None, length=30)[0])(jnp.asarray(start))
+
+
+def log_z_is_zero(objective):
+    theta, constant = self_normalised(objective, (True, True), (0.5, 3.0))
+    np.testing.assert_allclose([theta, constant], [np.log(3), np.log(64)], atol=2e-3)
+    np.testing.assert_allclose(3 * np.log1p(np.exp(theta)) - constant, 0.0, atol=2e-3)
+
+
+def test_a_self_normalised_energy_ends_at_log_z_zero():
+    log_z_is_zero(NoiseContrastiveEstimation(EveryState(), 1.0, log_normalizer="fixed"))
+
+
+def test_so_is_not_one_that_is_held_elsewhere():
+    class Held(NoiseContrastiveEstimation):
+        def loss(self, model, nuisance, state, batch, key):
+            return super().loss(model, LogNormalizer(jnp.asarray(0.1)), state, batch, key)
+
+    with pytest.raises(AssertionError):
+        log_z_is_zero(Held(EveryState(), 1.0, log_normalizer="fixed"))
+
+
+@pytest.mark.parametrize("ratio", [1.0, 8.0])
+def test_without_a_constant_it_is_a_compromise_of_shape_and_mass(ratio):
+    objective = NoiseContrastiveEstimation(EveryState(), ratio, log_normalizer="fixed")
+    theta = float(self_normalised(objective, (True, False), (0.0, 0.0))[0])
+    p = 3.0**ONES / 64
+
+    def slope(t):  # Σ_x (p − e^{−E}) νq/(νq + e^{−E}) Σ x_i
+        mass = np.exp(t * ONES)
+        return np.sum((p - mass) * ratio / 8 / (ratio / 8 + mass) * ONES)
+
+    assert theta == pytest.approx(brentq(slope, -5, 5), abs=1e-3)
+    # Neither the density's log 3 nor a log Z of zero, which no θ has.
+    assert theta < np.log(3) - 1
+    assert 3 * np.log1p(np.exp(theta)) > 0.5
+
+
+def test_with_much_noise_the_compromise_of_a_gaussian_is_known():
+    # E = ½λx², p = N(0, 1), ν → ∞: log Z = log Z*·2/(d + 2), that is λ = (2π)^{1/3}.
+    x = jax.scipy.stats.norm.ppf((jnp.arange(200) + 0.5) / 200)[:, None]
+
+    class Everywhere(eqx.Module):
+        def log_prob(self, x):
+            return -jnp.log(16.0)
+
+        def sample(self, key, n):
+            return jnp.linspace(-8, 8, n)[:, None]
+
+    objective = NoiseContrastiveEstimation(Everywhere(), 1000.0, log_normalizer="fixed")
+
+    @jax.jit
+    @jax.grad
+    def slope(rate):
+        energy = lambda u: 0.5 * rate * jnp.sum(u**2)  # noqa: E731
+        return objective.loss(energy, None, None, Batch(x), jax.random.key(0))[0]
+
+    rate = brentq(lambda r: float(slope(r)), 1.0, 3.0, xtol=1e-3)
+    assert 0.5 * np.log(2 * np.pi / rate) == pytest.approx(np.log(2 * np.pi) / 3, abs=0.01)
+
+
+def test_a_constant_is_the_log_z_that_would_be_learned(key):
+    noise = ex.energies.Gaussian(jnp.zeros(2), 2.0 * jnp.eye(2))
+
+    def loss(c, way):
+        held = NoiseContrastiveEstimation(noise, 2.0, log_normalizer=way)
+        if way == "learned":
+            return held.loss(skewed_mixture(), LogNormalizer(c), None, Batch(MIXED), key)[0]
+        return held.loss(lambda x: skewed_mixture()(x) + c, None, None, Batch(MIXED), key)[0]
+
+    both = jax.jit(lambda c: [jax.value_and_grad(loss)(c, way) for way in ("learned", "fixed")])
+    learned, fixed = both(jnp.asarray(0.7))
+    np.testing.assert_allclose(learned, fixed, rtol=1e-5)
 
 
 def test_the_logistic_member_is_the_likelihood_of_the_label(key):

@@ -45,6 +45,7 @@ WITHOUT_DENSITY = {
         ScoreMatching(),
         SlicedScoreMatching(),
         MinimumKLContraction.blur(),
+        LearnedSteinDiscrepancy(),
         ConditionalNoiseContrastiveEstimation(),
         ConditionalNoiseContrastiveEstimation(0.1),
         ShiftedNoiseContrastiveEstimation(),
@@ -60,13 +61,12 @@ WITHOUT_DENSITY = {
     "x must be continuous; for binary data take": [
         NonNegativeScoreMatching(),
         BoxScoreMatching(),
-        LearnedSteinDiscrepancy(),
         KernelSteinDiscrepancy(),
     ],
 }
 CONTINUOUS = [o for some in WITHOUT_DENSITY.values() for o in some]
 OF_ENERGIES = [
-    *WITHOUT_DENSITY["x must be free of constant columns"][3:],
+    *WITHOUT_DENSITY["x must be free of constant columns"][4:],
     MinimumProbabilityFlow(),
     ConditionalNoiseContrastiveEstimation(kernel="flips"),
     NoiseContrastiveEstimation("bernoulli"),

@@ -9,7 +9,14 @@ import pytest
 import energax as ex
 from energax.derivatives import score
 from energax.kernels import IMQ
-from energax.objectives import Batch, KernelSteinDiscrepancy, LearnedSteinDiscrepancy
+from energax.objectives import (
+    Batch,
+    KernelSteinDiscrepancy,
+    LearnedSteinDiscrepancy,
+    MinimumVelocityLearning,
+    ScoreMatching,
+    SlicedScoreMatching,
+)
 from energax.stein import stein_pairs
 from energax.testing import assert_mean, check_objective
 from energax.testing.objective import skewed_mixture
@@ -167,7 +174,17 @@ class Half(eqx.Module):
         return jnp.where(jnp.all(x > edge), self.rate * jnp.sum(x**2), jnp.inf)
 
 
-@pytest.mark.parametrize("objective", [KernelSteinDiscrepancy(), LearnedSteinDiscrepancy(warmup=0)])
+BY_PARTS = [
+    KernelSteinDiscrepancy(),
+    LearnedSteinDiscrepancy(warmup=0),
+    ScoreMatching(),
+    ScoreMatching(curvature_penalty=0.1),
+    SlicedScoreMatching(),
+    MinimumVelocityLearning(),
+]
+
+
+@pytest.mark.parametrize("objective", BY_PARTS, ids=lambda o: type(o).__name__)
 def test_a_law_with_an_edge_is_refused(objective, key):
     x = GAMMA.sample(key, 200)
     sentence = (
@@ -184,6 +201,40 @@ def test_a_law_with_an_edge_is_refused(objective, key):
     objective.init(half, Batch(x + 2.0, jnp.full((200, 1), -2.0)), key, 64)
     # A dry run of shapes has no rows to look beyond.
     jax.eval_shape(lambda rows: objective.init(half, Batch(rows), key, 64)[1], x)
+
+
+def test_without_the_refusal_score_matching_finds_no_rate_at_an_edge(key):
+    # E = βx on x > 0 has the loss ½β², whatever the data: the flux through x = 0 is missing.
+    x = ex.energies.Gamma([1.0, 1.0], [2.0, 0.5]).sample(key, 20)
+
+    def loss(rate):
+        objective = ScoreMatching("chunked")
+        return objective.loss(lambda x: jnp.sum(rate * x), None, None, Batch(x), key)[0]
+
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(jnp.array([2.0, 0.5])), [2.0, 0.5], rtol=1e-5)
+
+
+def test_an_objective_that_takes_an_edge_is_caught(key):
+    class Taking(ScoreMatching):
+        def init(self, model, data, key, rows):
+            return None, None
+
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        test_a_law_with_an_edge_is_refused(Taking(), key)
+
+
+def test_events_of_several_arrays_are_judged_by_what_the_model_says(key):
+    x = {"a": GAMMA.sample(key, 50), "b": GAMMA.sample(key, 50)}
+
+    class Both(eqx.Module):
+        has_edge: bool = False
+
+        def __call__(self, x, condition=None):
+            return 0.5 * (jnp.sum(x["a"] ** 2) + jnp.sum(x["b"] ** 2))
+
+    ScoreMatching().init(Both(), Batch(x), key, 10)
+    with pytest.raises(ex.InputError, match=r"ScoreMatching: model must be on all of ℝᵈ.*; got a Both"):
+        ScoreMatching().init(Both(True), Batch(x), key, 10)
 
 
 @pytest.mark.parametrize(

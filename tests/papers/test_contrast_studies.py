@@ -5,11 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.flatten_util import ravel_pytree
 from jax.scipy.integrate import trapezoid
 
 from energax.energies import Gaussian
 from energax.objectives import ExactMaximumLikelihood
-from energax.papers import cnce_models, ica_baselines, nce_noise
+from energax.papers import cnce_models, ica_baselines, nce_noise, nce_self_normalised
 from energax.papers.fixed_sample import minimise
 from energax.testing import assert_mean
 
@@ -118,6 +119,40 @@ def test_the_study_of_noise(tmp_path):
         # Errors are never below what maximum likelihood's tend to.
         curves = np.array(list(r["curves"]["scale"].values()))
         assert (curves > 0.99).all()
+
+
+def test_the_spread_of_a_self_normalised_log_z_by_quadrature(key):
+    # E = ½ λx² at λ = 1, as above: zero if the noise is the data's law, mᵀJ⁻¹m − 2 at ν = 1 if twice as wide.
+    model = cnce_models.Quadratic([[1.0]])
+    spreads = [
+        nce_self_normalised.spread(model, Gaussian([0.0], [[v]]), 1.0, 100_000, key) for v in (1.0, 4.0)
+    ]
+    u = np.linspace(-12, 12, 20_001)
+    p, q = np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi), np.exp(-(u**2) / 8) / np.sqrt(8 * np.pi)
+    g = np.stack([-0.5 * u**2, -np.ones_like(u)])
+    J, m = (g * (p * q / (p + q))) @ g.T * (u[1] - u[0]), g @ p * (u[1] - u[0])
+    assert spreads == pytest.approx([0.0, m @ np.linalg.inv(J) @ m - 2], rel=0.05, abs=0.01)
+
+
+def test_a_gaussians_divergence_is_exact_at_its_few_points():
+    truth = nce_noise.truth("gaussian")
+    other = cnce_models.Quadratic(truth.precision + 0.1 * np.eye(5) + 0.05)
+    start = nce_self_normalised.started(nce_self_normalised.SHIFTED, truth)
+    found = ravel_pytree((nce_self_normalised.Shifted(other, 2.0), None))[0][None]
+    log_z, divergence = (float(a[0]) for a in nce_self_normalised._judged(start, truth, found))
+    product = np.linalg.solve(truth.precision, other.precision)
+    exact = 0.5 * (np.trace(product) - 5 - np.log(np.linalg.det(product)))
+    assert divergence == pytest.approx(exact, abs=1e-5)
+    assert log_z == pytest.approx(float(other.log_normalizer()) - 2, abs=1e-5)
+
+
+@pytest.mark.study
+def test_the_study_of_self_normalised_energies(tmp_path):
+    facts = studied("nce-self-normalised", tmp_path)
+    for row in facts["results"]:
+        near, far = (np.abs(row["found"][way]["log Z"]) for way in ("self-normalised, with a constant",
+                                                                    "self-normalised, without"))  # fmt: skip
+        assert near.mean() < 0.1 < 1.0 < far.mean()
 
 
 def test_matrices_have_condition_numbers_below_their_size():

@@ -37,7 +37,7 @@ TAKES = {  # by method: what can be asked of it, beside the law
     "lsd": ("draws", "null", "split", *CRITIC),
     "mmd": ("draws", *KERNEL),
 }
-RANKS = {"lsd": ("steps", "penalty"), "ksd": KERNEL}
+RANKS = {"lsd": ("steps", "penalty"), "ksd": KERNEL, "linear-ksd": KERNEL}
 
 
 class InDataUnits(eqx.Module):

@@ -21,7 +21,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check, check_integer, check_number
+from energax.checks import check, check_event_shape, check_integer, check_number
 from energax.derivatives import jacobian_trace
 from energax.energies.layers import Conv
 from energax.typing import Array, Event, Float, Key, Scalar
@@ -52,14 +52,14 @@ class Critic(eqx.Module):
     dropout: float = eqx.field(static=True)
 
     def __init__(self, event_shape: tuple[int, ...], *, width: int = 300, dropout: float = 0.0, key: Key):
+        self.event_shape = check_event_shape("Critic", event_shape)
         check_integer("Critic", "width", width, at_least=1)
         rate = check_number("Critic", "dropout", dropout, at_least=0, at_most=0.99)
-        d = math.prod(event_shape)
+        d = math.prod(self.event_shape)
         sizes = ((d, width), (width, width), (width, d))
         keys = jax.random.split(key, 3)
         self.layers = tuple(eqx.nn.Linear(m, n, key=k) for (m, n), k in zip(sizes, keys, strict=True))  # type: ignore[assignment]
         self.betas = (jnp.ones(width), jnp.ones(width))
-        self.event_shape = tuple(event_shape)
         self.dropout = rate
 
     def __call__(self, x: Float[Array, "*event"]) -> Float[Array, "*event"]:
@@ -117,17 +117,17 @@ class ConvolutionalCritic(eqx.Module):
     event_shape: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(self, event_shape: tuple[int, ...], *, channels: int = 32, key: Key):
-        even = len(event_shape) == 3 and event_shape[0] % 2 == event_shape[1] % 2 == 0
         owner = "ConvolutionalCritic"
-        check(even, owner, "event_shape", "(H, W, C) with even sides", tuple(event_shape))
+        self.event_shape = shape = check_event_shape(owner, event_shape)
+        even = len(shape) == 3 and shape[0] % 2 == shape[1] % 2 == 0
+        check(even, owner, "event_shape", "(H, W, C) with even sides", shape)
         wide = 2 * check_integer(owner, "channels", channels, at_least=1)
         keys = jax.random.split(key, 5)
-        self.enter = Conv(event_shape[-1], channels, 3, key=keys[0])
+        self.enter = Conv(shape[-1], channels, 3, key=keys[0])
         self.down = Conv(channels, wide, 3, stride=2, key=keys[1])
         self.deep = Conv(wide, wide, 3, key=keys[2])
         self.up = Conv(wide, channels, 3, key=keys[3])
-        self.leave = Conv(2 * channels, event_shape[-1], 3, key=keys[4])
-        self.event_shape = tuple(event_shape)
+        self.leave = Conv(2 * channels, shape[-1], 3, key=keys[4])
 
     def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         """Return f(x)."""

@@ -34,7 +34,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check, check_integer
+from energax.checks import check, check_event_shape, check_integer
 from energax.energies.base import Normalised
 from energax.energies.copied import CopiedRBM
 from energax.energies.enumeration import check_enumerable, draw_states, log_weights
@@ -78,9 +78,10 @@ class DeepBoltzmannMachine(Normalised):
         visible_bias: ArrayLike | None = None,
         key: Key,
     ):
+        self.event_shape = check_event_shape("DeepBoltzmannMachine", event_shape)
         check(len(hidden) > 0, "DeepBoltzmannMachine", "hidden", "a sequence of at least one layer", hidden)
         sizes = [check_integer("DeepBoltzmannMachine", "hidden", m, at_least=1) for m in hidden]
-        shapes = [tuple(event_shape), *((m,) for m in sizes)]
+        shapes = [self.event_shape, *((m,) for m in sizes)]
         rbms = [
             BernoulliRBM(below, m, scale=scale, visible_bias=visible_bias if l == 0 else None, key=k)
             for l, (below, m, k) in enumerate(
@@ -88,7 +89,6 @@ class DeepBoltzmannMachine(Normalised):
             )
         ]
         self.weights, self.biases = _composed(rbms)
-        self.event_shape = tuple(event_shape)
 
     @classmethod
     def from_data(

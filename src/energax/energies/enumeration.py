@@ -19,7 +19,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check
+from energax.checks import check, check_event_shape
 from energax.typing import Array, Float, Key, Model, Scalar
 
 __all__ = ["LIMIT", "all_bits", "check_enumerable", "draw_states", "enumerate_log_normalizer", "log_weights"]
@@ -103,11 +103,10 @@ def enumerate_log_normalizer(
     InputError
         If an event has more than 20 entries.
     """
-    shape = event_shape if event_shape is not None else getattr(energy, "event_shape", None)
-    check(
-        shape is not None, "enumerate_log_normalizer", "event_shape", "given for an energy without one", None
-    )
-    assert shape is not None
+    owner = "enumerate_log_normalizer"
+    given = event_shape if event_shape is not None else getattr(energy, "event_shape", None)
+    check(given is not None, owner, "event_shape", "given for an energy without one", None)
+    shape = check_event_shape(owner, given)
     d, (low, high) = math.prod(shape), values
-    check_enumerable("enumerate_log_normalizer", "an event", d)
+    check_enumerable(owner, "an event", d)
     return jax.nn.logsumexp(log_weights(lambda s: -energy((low + (high - low) * s).reshape(shape)), d))

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check_integer, check_number
+from energax.checks import check_event_shape, check_integer, check_number
 from energax.energies.mlp import MLPField
 from energax.typing import Array, ArrayLike, Float, Key
 
@@ -56,7 +56,7 @@ class Generator(eqx.Module):
         key: Key,
     ):
         self.latent = check_integer("Generator", "latent", latent, at_least=1)
-        self.event_shape = tuple(event_shape)
+        self.event_shape = check_event_shape("Generator", event_shape)
         if jnp.ndim(jnp.asarray(scale)) == 0:
             check_number("Generator", "scale", scale, above=0)
         self.scale = jnp.broadcast_to(jnp.asarray(scale, jnp.float32), self.event_shape)

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from energax.checks import check
+from energax.checks import check, check_event_shape
 from energax.energies.base import Normalised
 from energax.energies.enumeration import LIMIT, check_enumerable, draw_states, log_weights
 from energax.energies.units import draw_spins, flat, log_odds, nearest_spins
@@ -69,13 +69,12 @@ class Ising(Normalised):
         vertical: ArrayLike = 0.0,
         field: ArrayLike = 0.0,
     ):
-        shape = tuple(event_shape)
-        check(len(shape) == 2 and min(shape) >= 1, "Ising", "event_shape", "(height, width)", shape)
+        self.event_shape = shape = check_event_shape("Ising", event_shape)
+        check(len(shape) == 2, "Ising", "event_shape", "(height, width)", shape)
         H, W = shape
         self.horizontal = _number_or("Ising", "horizontal", horizontal, (H, W - 1))
         self.vertical = _number_or("Ising", "vertical", vertical, (H - 1, W))
         self.field = _number_or("Ising", "field", field, shape)
-        self.event_shape = shape
 
     def __call__(self, x: Float[Array, "H W"], condition: Condition | None = None) -> Scalar:
         """Return E(x) of one grid of spins."""
@@ -230,7 +229,7 @@ class IsingGraph(Normalised):
         d = J.shape[0]
         self.couplings = J[np.triu_indices(d, 1)]
         self.field = _number_or("IsingGraph", "field", field, (d,))
-        self.event_shape = (d,) if event_shape is None else tuple(event_shape)
+        self.event_shape = (d,) if event_shape is None else check_event_shape("IsingGraph", event_shape)
         spins = math.prod(self.event_shape)
         check(spins == d, "IsingGraph", "event_shape", f"of {d} spins", self.event_shape)
 

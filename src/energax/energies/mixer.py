@@ -18,7 +18,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check, check_integer
+from energax.checks import check, check_event_shape, check_integer
 from energax.energies.base import Energy
 from energax.energies.layers import (
     LinearHead,
@@ -80,8 +80,9 @@ class Grid(eqx.Module):
     stride: int = eqx.field(static=True)
 
     def __init__(self, owner: str, event_shape: tuple[int, ...], patch: int, stride: int):
-        check(len(event_shape) == 3, owner, "event_shape", "(height, width, channels)", event_shape)
-        self.event_shape = tuple(event_shape)
+        self.event_shape = check_event_shape(owner, event_shape)
+        image = len(self.event_shape) == 3
+        check(image, owner, "event_shape", "(height, width, channels)", self.event_shape)
         self.patch = check_integer(owner, "patch", patch, at_least=1)
         self.stride = check_integer(owner, "stride", stride, at_least=1)
         check(self.stride <= patch, owner, "stride", "at most patch", self.stride)

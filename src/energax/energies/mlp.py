@@ -14,7 +14,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check_integer
+from energax.checks import check_event_shape, check_integer
 from energax.energies.base import Energy
 from energax.energies.layers import (
     LinearHead,
@@ -67,10 +67,10 @@ class MLP(Energy):
         condition_size: int = 0,
         key: Key,
     ):
+        self.event_shape = check_event_shape("MLP", event_shape)
         *layer_keys, head_key = _keys(key, depth)
-        self.layers = _layers(event_shape, width, condition_size, layer_keys)
+        self.layers = _layers(self.event_shape, width, condition_size, layer_keys)
         self.head = make_head(head, width, activation, key=head_key)
-        self.event_shape = tuple(event_shape)
         self.activation = activation
         self.condition_size = condition_size
 
@@ -112,10 +112,10 @@ class MLPField(eqx.Module):
         condition_size: int = 0,
         key: Key,
     ):
+        self.event_shape = check_event_shape("MLPField", event_shape)
         *layer_keys, last_key = _keys(key, depth)
-        self.layers = _layers(event_shape, width, condition_size, layer_keys)
-        self.last = eqx.nn.Linear(width, math.prod(event_shape), key=last_key)
-        self.event_shape = tuple(event_shape)
+        self.layers = _layers(self.event_shape, width, condition_size, layer_keys)
+        self.last = eqx.nn.Linear(width, math.prod(self.event_shape), key=last_key)
         self.activation = activation
         self.condition_size = condition_size
 

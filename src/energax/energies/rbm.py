@@ -31,7 +31,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check, check_array, check_integer, check_number
+from energax.checks import check, check_array, check_event_shape, check_integer, check_number
 from energax.energies.base import Normalised
 from energax.energies.enumeration import check_enumerable, draw_states, log_weights
 from energax.energies.units import draw_bits, draw_spins, flat, log_odds, nearest_bits
@@ -73,9 +73,9 @@ class BernoulliRBM(Normalised):
         visible_bias: ArrayLike | None = None,
         key: Key,
     ):
-        start = _initial("BernoulliRBM", event_shape, hidden, scale, visible_bias, key)
+        self.event_shape = check_event_shape("BernoulliRBM", event_shape)
+        start = _initial("BernoulliRBM", self.event_shape, hidden, scale, visible_bias, key)
         self.weights, self.visible_bias, self.hidden_bias = start
-        self.event_shape = tuple(event_shape)
 
     @classmethod
     def from_data(cls, x: Any, hidden: int, *, scale: float = 0.01, key: Key) -> BernoulliRBM:
@@ -216,10 +216,10 @@ class GaussianBernoulliRBM(Normalised):
         visible_bias: ArrayLike | None = None,
         key: Key,
     ):
-        start = _initial("GaussianBernoulliRBM", event_shape, hidden, scale, visible_bias, key)
+        self.event_shape = check_event_shape("GaussianBernoulliRBM", event_shape)
+        start = _initial("GaussianBernoulliRBM", self.event_shape, hidden, scale, visible_bias, key)
         self.weights, self.visible_bias, self.hidden_bias = start
         self.variance = None
-        self.event_shape = tuple(event_shape)
 
     @classmethod
     def from_data(cls, x: Any, hidden: int, *, scale: float = 0.01, key: Key) -> GaussianBernoulliRBM:
@@ -332,18 +332,17 @@ class GaussianBernoulliRBM(Normalised):
 
 def _initial(
     owner: str,
-    event_shape: tuple[int, ...],
+    shape: tuple[int, ...],
     hidden: int,
     scale: float,
     visible_bias: ArrayLike | None,
     key: Key,
 ) -> tuple[Array, Array, Array]:
     """Return W ~ N(0, scale²), b, and c = 0."""
-    n = math.prod(event_shape)
+    n = math.prod(shape)
     m = check_integer(owner, "hidden", hidden, at_least=1)
     weights = check_number(owner, "scale", scale, at_least=0) * jax.random.normal(key, (n, m))
     bias = jnp.asarray(0.0 if visible_bias is None else visible_bias, jnp.float32)
-    shape = tuple(event_shape)
     fits = bias.shape in ((), shape)
     check(fits, owner, "visible_bias", f"a number or of shape {shape}", f"shape {bias.shape}")
     return weights, jnp.broadcast_to(bias, shape).ravel(), jnp.zeros(m)
@@ -361,7 +360,7 @@ def _with_parameters(
     W, b, c = (jnp.asarray(a, jnp.float32) for a in (weights, visible_bias, hidden_bias))
     check(W.ndim == 2, owner, "weights", "of shape (visible, hidden)", f"shape {W.shape}")
     n, m = W.shape
-    shape = (n,) if event_shape is None else tuple(event_shape)
+    shape = (n,) if event_shape is None else check_event_shape(owner, event_shape)
     check(math.prod(shape) == n, owner, "event_shape", f"of {n} units, the rows of weights", shape)
     check(b.shape == (n,), owner, "visible_bias", f"of shape ({n},)", f"shape {b.shape}")
     check(c.shape == (m,), owner, "hidden_bias", f"of shape ({m},)", f"shape {c.shape}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 
-from energax.checks import check, check_integer
+from energax.checks import check, check_event_shape, check_integer
 from energax.energies.base import Energy
 from energax.energies.layers import Conv, LinearHead, QuadraticHead, make_activation, make_head, mean_pool
 from energax.typing import Array, Condition, Float, Key, Scalar
@@ -84,10 +84,11 @@ class ResNet(Energy):
         activation: str = "elu",
         key: Key,
     ):
-        check(len(event_shape) == 3, "ResNet", "event_shape", "(height, width, channels)", event_shape)
-        height, breadth, channels = event_shape
+        self.event_shape = shape = check_event_shape("ResNet", event_shape)
+        check(len(shape) == 3, "ResNet", "event_shape", "(height, width, channels)", shape)
+        height, breadth, channels = shape
         eights = height % 8 == 0 and breadth % 8 == 0
-        check(eights, "ResNet", "event_shape", "of height and width divisible by 8", event_shape)
+        check(eights, "ResNet", "event_shape", "of height and width divisible by 8", shape)
         check(layers in BLOCKS_PER_STAGE, "ResNet", "layers", "6, 12 or 18", layers)
         check_integer("ResNet", "width", width, at_least=1)
         stem_key, head_key, *keys = jax.random.split(key, 2 + 3 * BLOCKS_PER_STAGE[layers])
@@ -102,7 +103,6 @@ class ResNet(Energy):
                 )
         self.blocks = tuple(blocks)
         self.head = make_head(head, 8 * width * (height // 8) * (breadth // 8), activation, key=head_key)
-        self.event_shape = tuple(event_shape)
 
     def __call__(self, x: Float[Array, "h w c"], condition: Condition | None = None) -> Scalar:
         """Return E(x)."""

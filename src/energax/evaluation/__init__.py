@@ -15,7 +15,11 @@ from energax.evaluation.importance import (
     annealed_importance_sampling,
     reverse_annealed_importance_sampling,
 )
-from energax.evaluation.kernel_discrepancy import kernel_stein_discrepancy
+from energax.evaluation.kernel_discrepancy import (
+    finite_set_stein_discrepancy,
+    kernel_stein_discrepancy,
+    linear_kernel_stein_discrepancy,
+)
 from energax.evaluation.kernel_distance import kernel_distance
 from energax.evaluation.kernel_tests import ksd_test, linear_ksd_test
 from energax.evaluation.learned import (
@@ -89,6 +93,7 @@ __all__ = [
     "dequantised",
     "detection",
     "detections",
+    "finite_set_stein_discrepancy",
     "frechet_distance",
     "fssd_test",
     "inception_quality",
@@ -96,6 +101,7 @@ __all__ = [
     "kernel_stein_discrepancy",
     "ksd_test",
     "learned_stein_discrepancy",
+    "linear_kernel_stein_discrepancy",
     "linear_ksd_test",
     "log_normalizer",
     "lsd_test",

@@ -39,7 +39,7 @@ from energax.evaluation.scores import sample_and_scores
 from energax.kernels import Kernel, kernel_named, median_bandwidth, squared_distances
 from energax.typing import Array, ArrayLike, Float, Key, Model
 
-__all__ = ["fssd_test"]
+__all__ = ["fssd_test", "located", "row_means"]
 
 SHARE = 0.2
 SMALL = 1e-2  # beside the variance of the alternative, Jitkrittum et al.'s
@@ -85,24 +85,9 @@ def fssd_test(
         Its settings hold the `locations`, shape (J, d), where the fit was looked at.
     """
     owner = "fssd_test"
-    check_integer(owner, "locations", locations, at_least=1)
     check_integer(owner, "draws", draws, at_least=1)
-    given = _given_width(owner, bandwidth, optimise)
-    rows, s = sample_and_scores(owner, x, model, scores)
-    place_key, split_key, median_key, null_key = jax.random.split(key, 4)
-    chosen = rows
-    if optimise:
-        order = np.asarray(jax.random.permutation(split_key, len(rows)))
-        held = int(SHARE * len(rows))
-        check(held >= 8, owner, "x", "at least 40 rows, of which a fifth chooses the locations", len(rows))
-        chosen, chosen_s = rows[order[:held]], s[order[:held]]
-        rows, s = rows[order[held:]], s[order[held:]]
-    mean, cov = chosen.mean(0), np.atleast_2d(np.cov(chosen.T)) + 1e-6 * np.eye(chosen.shape[1])
-    noise = np.asarray(jax.random.normal(place_key, (locations, len(mean))))
-    places = (mean + noise @ np.linalg.cholesky(cov).T).astype(np.float32)
-    width = median_bandwidth(chosen, median_key) if given is None else given
-    if optimise:
-        width, places = _optimised(kernel, width, places, chosen, chosen_s)
+    width, places, rows, s = located(owner, x, model, scores, locations, optimise, kernel, bandwidth, key)
+    null_key = _keys(key)[-1]
     n, features = len(rows), places.size
     unbiased, eigenvalues, deciding = _moments(kernel_named(kernel, width), places, rows, s)
     value = n * unbiased
@@ -122,6 +107,50 @@ def fssd_test(
             "discrepancy": float(value) / n,
         },
     )
+
+
+def located(
+    owner: str,
+    x: ArrayLike,
+    model: Model | None,
+    scores: ArrayLike | None,
+    locations: int,
+    optimise: bool,
+    kernel: str,
+    bandwidth: str | float | None,
+    key: Key,
+) -> tuple[float, Float[np.ndarray, "J d"], Float[np.ndarray, "n d"], Float[np.ndarray, "n d"]]:
+    """Return the bandwidth and the locations, and the rows left to look at there, with their scores."""
+    check_integer(owner, "locations", locations, at_least=1)
+    given = _given_width(owner, bandwidth, optimise)
+    rows, s = sample_and_scores(owner, x, model, scores)
+    place_key, split_key, median_key, _ = _keys(key)
+    chosen = rows
+    if optimise:
+        order = np.asarray(jax.random.permutation(split_key, len(rows)))
+        held = int(SHARE * len(rows))
+        check(held >= 8, owner, "x", "at least 40 rows, of which a fifth chooses the locations", len(rows))
+        chosen, chosen_s = rows[order[:held]], s[order[:held]]
+        rows, s = rows[order[held:]], s[order[held:]]
+    mean, cov = chosen.mean(0), np.atleast_2d(np.cov(chosen.T)) + 1e-6 * np.eye(chosen.shape[1])
+    noise = np.asarray(jax.random.normal(place_key, (locations, len(mean))))
+    places = (mean + noise @ np.linalg.cholesky(cov).T).astype(np.float32)
+    width = median_bandwidth(chosen, median_key) if given is None else given
+    if optimise:
+        width, places = _optimised(kernel, width, places, chosen, chosen_s)
+    return width, places, rows, s
+
+
+def row_means(kernel: Kernel, places: np.ndarray, x: np.ndarray, s: np.ndarray) -> Float[np.ndarray, " n"]:
+    """Return Σ_{j≠i} τ_i·τ_j/(n − 1) of each row, of mean FSSD² without bias, in float64."""
+    total = sum(tau.sum(0) for tau in _taus(kernel, places, x, s))
+    parts = [tau @ total - np.sum(tau**2, 1) for tau in _taus(kernel, places, x, s)]
+    return np.concatenate(parts) / (len(x) - 1)
+
+
+def _keys(key: Key) -> Key:
+    """Return what decides the locations, the split, the median's rows and the null's draws."""
+    return jax.random.split(key, 4)
 
 
 def _given_width(owner: str, bandwidth: str | float | None, optimise: bool) -> float | None:
@@ -153,28 +182,29 @@ def _moments(
 ) -> tuple[float, Float[np.ndarray, " k"], Float[np.ndarray, " n"]]:
     """Return the unbiased ‖E τ‖², the eigenvalues of cov τ that may differ from 0, and each ‖τ‖².
 
-    τ is never whole: some rows at a time, twice, for of a covariance about a known mean every digit is good.
+    τ is read twice, for of a covariance about a known mean every digit is good.
     """
     n, features = len(x), places.size
-    size = max(1, AT_ONCE // features)
-
-    def parts() -> Iterator[np.ndarray]:
-        for i in range(0, n, size):
-            tau = _features(kernel, places, jnp.asarray(x[i : i + size]), jnp.asarray(s[i : i + size]))
-            yield np.asarray(tau, np.float64)
-
     total, squares = np.zeros(features), []
-    for tau in parts():
+    for tau in _taus(kernel, places, x, s):
         total += tau.sum(0)
         squares.append(np.sum(tau**2, 1))
     mean, square = total / n, np.concatenate(squares)
     unbiased = float(n / (n - 1) * mean @ mean - square.mean() / (n - 1))
     if n < features:  # then the rows' products are the smaller matrix, and all τ no larger than the other
-        centred = np.concatenate(list(parts())) - mean
+        centred = np.concatenate(list(_taus(kernel, places, x, s))) - mean
         gram = centred @ centred.T
     else:
-        gram = sum((tau - mean).T @ (tau - mean) for tau in parts())
+        gram = sum((tau - mean).T @ (tau - mean) for tau in _taus(kernel, places, x, s))
     return unbiased, np.maximum(scipy.linalg.eigvalsh(gram), 0) / n, square
+
+
+def _taus(kernel: Kernel, places: np.ndarray, x: np.ndarray, s: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield τ of some rows at a time, in float64: it is never whole."""
+    size = max(1, AT_ONCE // places.size)
+    for i in range(0, len(x), size):
+        tau = _features(kernel, places, jnp.asarray(x[i : i + size]), jnp.asarray(s[i : i + size]))
+        yield np.asarray(tau, np.float64)
 
 
 @jax.jit

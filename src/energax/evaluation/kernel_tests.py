@@ -31,9 +31,9 @@ from energax.evaluation.result import TestResult, bootstrap_p_value
 from energax.evaluation.scores import sample_and_scores
 from energax.kernels import Kernel
 from energax.stein import stein_kernel, stein_pairs
-from energax.typing import Array, ArrayLike, Key, Model
+from energax.typing import Array, ArrayLike, Float, Key, Model
 
-__all__ = ["ksd_test", "linear_ksd_test"]
+__all__ = ["ksd_test", "linear_ksd_test", "pair_terms"]
 
 FEW = 100  # rows: below, asymptotic laws are far away
 
@@ -140,11 +140,7 @@ def linear_ksd_test(
     rows, s = sample_and_scores(owner, x, model, scores)
     choice_key, pair_key = jax.random.split(key)
     k, rows, s = choose_kernel(owner, kernel, bandwidth, rows, s, choice_key)
-    order = np.asarray(jax.random.permutation(pair_key, len(rows)))[: len(rows) // 2 * 2]
-    first, second = order[::2], order[1::2]
-    H = np.asarray(
-        stein_pairs(k, *map(jnp.asarray, (rows[first], s[first], rows[second], s[second]))), np.float64
-    )
+    H = pair_terms(k, rows, s, pair_key)
     z = float(np.sqrt(len(H)) * H.mean() / np.sqrt(np.mean(H**2)))
     return TestResult(
         method="linear ksd",
@@ -159,6 +155,14 @@ def linear_ksd_test(
             "discrepancy": float(H.mean()),
         },
     )
+
+
+def pair_terms(kernel: Kernel, rows: np.ndarray, s: np.ndarray, key: Key) -> Float[np.ndarray, " m"]:
+    """Return H of ⌊n/2⌋ random disjoint pairs of rows, in float64."""
+    order = np.asarray(jax.random.permutation(key, len(rows)))[: len(rows) // 2 * 2]
+    first, second = order[::2], order[1::2]
+    given = (rows[first], s[first], rows[second], s[second])
+    return np.asarray(stein_pairs(kernel, *map(jnp.asarray, given)), np.float64)
 
 
 def _status(n: int) -> str:

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from energax.checks import check, check_array, check_integer
+from energax.checks import check, check_array, check_event_shape, check_integer
 from energax.derivatives import evaluate
 from energax.typing import Array, ArrayLike, Model
 
@@ -99,6 +99,7 @@ def quadrature_log_normalizer(
     InputError
         If there are more coordinates, an energy is NaN or −∞, or the mass has no end: no log Z.
     """
+    event_shape = check_event_shape(OWNER, event_shape)
     d = check_integer(OWNER, "the number of coordinates", math.prod(event_shape), at_least=1)
     few = f"at most {LARGEST_DIMENSION}"
     check(d <= LARGEST_DIMENSION, OWNER, "the number of coordinates", few, d)

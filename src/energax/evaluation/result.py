@@ -57,11 +57,11 @@ class Discrepancy(NamedTuple):
     standard_error
         Of the estimate, from the spread of its terms; what was fitted on other rows is held fixed.
     n
-        Rows that the estimate is a mean over.
+        Rows that the estimate was computed on.
     status
         "ok", or what to be wary of.
     terms
-        What the estimate is the mean of, shape (n,): which rows disagree with the model.
+        What the estimate is the mean of, one of each row, or pair of rows: which disagree with the model.
     settings
         What was chosen or fitted on the way: the critic, the bandwidth, the curve of its training.
     """

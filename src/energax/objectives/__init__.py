@@ -35,8 +35,8 @@ from energax.objectives.noise import noise_kind
 from energax.objectives.noise_conditional import NoiseConditionalScoreMatching, noise_ladder, noise_step
 from energax.objectives.noise_contrastive import (
     BregmanNoiseContrastiveEstimation,
+    ClassificationEstimate,
     ImportanceEstimate,
-    LogNormalizerEstimate,
     NoiseContrastiveEstimation,
     classification_log_normalizer,
     importance_log_normalizer,
@@ -60,6 +60,7 @@ __all__ = [
     "BoxScoreMatching",
     "BregmanNoiseContrastiveEstimation",
     "Chains",
+    "ClassificationEstimate",
     "CompositeLikelihood",
     "ConditionalNoiseContrastiveEstimation",
     "ContrastiveDivergence",
@@ -77,7 +78,6 @@ __all__ = [
     "LawOfEnergy",
     "LearnedSteinDiscrepancy",
     "LogNormalizer",
-    "LogNormalizerEstimate",
     "MaximumLikelihood",
     "MeanFieldContrastiveDivergence",
     "MinimumKLContraction",

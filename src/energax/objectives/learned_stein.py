@@ -28,7 +28,7 @@ from energax.checks import check, check_integer, check_number
 from energax.derivatives import score, tree_dot
 from energax.energies import Critic
 from energax.objectives.base import Batch, Objective, Player
-from energax.objectives.requirements import WALLED, require_continuous, require_no_edge
+from energax.objectives.requirements import WALLED, require_continuous, require_no_edge, require_spread
 from energax.objectives.targets import Density
 from energax.stein import stein_operator
 from energax.typing import Array, Key, Metrics, Model, Scalar
@@ -122,6 +122,7 @@ class LearnedSteinDiscrepancy(Objective):
         owner = type(self).__name__
         check(len(jax.tree.leaves(data.x)) == 1, owner, "x", "one array", "a pytree")
         require_continuous(owner, data.x, "RatioMatching or MinimumProbabilityFlow")
+        require_spread(owner, data.x)
         require_no_edge(owner, "model", model, data.x, data.condition, instead=WALLED)
         critic_key, warm_key = jax.random.split(key)
         shape = data.x.shape[1:]

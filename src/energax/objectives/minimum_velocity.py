@@ -31,8 +31,10 @@ from energax.derivatives import energy_and_score, evaluate, probe, tree_dot
 from energax.objectives.base import Batch, Objective
 from energax.objectives.denoising import KINKED
 from energax.objectives.requirements import (
+    WALLED,
     require_continuous,
     require_energy,
+    require_no_edge,
     require_smooth,
     require_spread,
 )
@@ -76,11 +78,12 @@ class MinimumVelocityLearning(Objective):
         return Biased("the step of Langevin dynamics is not infinitely short", order=1.0)
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Keep nothing; refuse data without a density, and energies whose first derivative jumps."""
+        """Keep nothing; refuse data without a density, first derivatives that jump, and edges."""
         owner = type(self).__name__
         require_energy(owner, model)
         require_continuous(owner, data.x, "MinimumProbabilityFlow")
         require_spread(owner, data.x)
+        require_no_edge(owner, "model", model, data.x, data.condition, instead=WALLED)
         require_smooth(owner, model, data.x, data.condition, order=1, instead=KINKED)
         return None, None
 

@@ -18,7 +18,10 @@ divergence between them, averaged over the noise, is
 The logistic one is the log-likelihood of telling data from noise: noise-contrastive estimation,
 Gutmann & Hyvärinen (2012); Song & Kingma (2021), §5, whose ν in eq. 18 is the inverse of this one.
 `importance` is maximum likelihood with Z by importance sampling. Because c is free, it is learned
-on the same loss, and is an estimate of log Z; held at zero, the energy learns to have Z = 1.
+on the same loss, and is an estimate of log Z. Held at zero, an energy that can be −log p itself learns to
+be it. An energy with a constant of its own can (a network's last offset), and the constant is c by another
+name; one that nothing shifts ends in a compromise of shape and mass, biased in both, however many the rows
+(`papers.nce_self_normalised` derives it, and measures how near 1 the mass comes).
 
 Given an energy, c alone is a convex problem in one unknown. With N data, M = νN noise points and
 L the logistic loss, its root and standard error (the sandwich of M-estimation) are
@@ -45,7 +48,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from energax.checks import check, check_array, check_choice, check_integer, check_number
+from energax.checks import (
+    check,
+    check_array,
+    check_choice,
+    check_event_shape,
+    check_integer,
+    check_number,
+)
 from energax.objectives.base import Batch, LogNormalizer, Objective
 from energax.objectives.likelihood import energies_of
 from energax.objectives.noise import (
@@ -62,8 +72,8 @@ from energax.typing import Array, ArrayLike, Float, Key, Metrics, Model, Scalar
 
 __all__ = [
     "BregmanNoiseContrastiveEstimation",
+    "ClassificationEstimate",
     "ImportanceEstimate",
-    "LogNormalizerEstimate",
     "NoiseContrastiveEstimation",
     "classification_log_normalizer",
     "importance_log_normalizer",
@@ -98,7 +108,8 @@ class BregmanNoiseContrastiveEstimation(Objective):
         ν > 0, noise points per datum; a step draws round(ν · rows), at least one.
     log_normalizer
         "learned": c starts at the importance-sampling estimate of log Z and is learned on the
-        same loss. "fixed": c = 0, and the energy normalises itself.
+        same loss. "fixed": c = 0, and the energy normalises itself, for which it must have a
+        constant that is learned, or be normalised by construction: else its density is biased.
     """
 
     noise: Any
@@ -176,7 +187,7 @@ class NoiseContrastiveEstimation(BregmanNoiseContrastiveEstimation):
         super().__init__("logistic", noise, noise_ratio, log_normalizer)
 
 
-class LogNormalizerEstimate(NamedTuple):
+class ClassificationEstimate(NamedTuple):
     """What `classification_log_normalizer` returns.
 
     Parameters
@@ -193,7 +204,7 @@ class LogNormalizerEstimate(NamedTuple):
 
 def classification_log_normalizer(
     model: Model, x: ArrayLike, noise: Any, *, key: Key, noise_ratio: float = 10.0
-) -> LogNormalizerEstimate:
+) -> ClassificationEstimate:
     """Return log Z of an energy, from telling rows of data from noise with c alone free.
 
     The root is log Z where the rows are draws of the model. Where they are not, it is the c with
@@ -225,7 +236,7 @@ def classification_log_normalizer(
     require_support(owner, noise, rows)
     count = max(2, round(noise_ratio * len(rows)))
     value, error = _estimate(model, rows, noise, count, key)
-    return LogNormalizerEstimate(float(value), float(error))
+    return ClassificationEstimate(float(value), float(error))
 
 
 @eqx.filter_jit
@@ -277,12 +288,13 @@ def importance_log_normalizer(
         If the noise cannot be drawn and evaluated.
     """
     owner = "importance_log_normalizer"
+    shape = check_event_shape(owner, event_shape)
     check_integer(owner, "draws", draws, at_least=1)
     named = not isinstance(noise, str)
     check(named, owner, "noise", "a distribution with log_prob(x) and sample(key, n)", repr(noise))
     check_noise(owner, noise)
     chunks = -(-draws // CHUNK)
-    log_weights = np.asarray(_log_weights(model, noise, tuple(event_shape), chunks, key), np.float64).ravel()
+    log_weights = np.asarray(_log_weights(model, noise, shape, chunks, key), np.float64).ravel()
     top = log_weights.max()
     w = np.exp(log_weights - top)
     value = top + np.log(w.mean())

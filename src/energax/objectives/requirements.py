@@ -14,12 +14,12 @@ import numpy as np
 from jax.core import Tracer
 
 from energax import checks
-from energax.checks import check, check_continuous, first_few
+from energax.checks import check, check_continuous, check_spread
 from energax.derivatives import Score
 from energax.edges import check_no_edge
 from energax.kinks import derivative_jumps
 from energax.tracing import first_kink, first_suspect
-from energax.typing import Array, Condition, Events, Model
+from energax.typing import Condition, Events, Model
 
 __all__ = [
     "WALLED",
@@ -53,14 +53,10 @@ def two_valued(x: Events) -> bool:
 
 
 def require_spread(owner: str, x: Events) -> None:
-    """Refuse constant columns: on the plane they lie in nothing keeps an energy from falling without end."""
+    """Refuse constant columns, on which a loss falls without end."""
     values = _concrete(x)
     if values is not None:
-        flat = np.flatnonzero(values.min(0) == values.max(0))
-        ways = "leave them out, add noise to them or take DenoisingScoreMatching"
-        allowed = f"free of constant columns, which have no density: {ways}"
-        got = f"{flat.size} of {values.shape[1]} columns constant ({first_few(flat)})"
-        check(flat.size == 0, owner, "x", allowed, got)
+        check_spread(owner, "x", values, "leave them out, add noise to them or take DenoisingScoreMatching")
 
 
 def require_energy(owner: str, model: Model) -> None:
@@ -115,13 +111,16 @@ def require_no_edge(
     owner: str,
     argument: str,
     model: Model,
-    x: Array | None = None,
+    x: Events | None = None,
     condition: Condition | None = None,
     *,
     instead: str,
 ) -> None:
-    """Refuse a model whose density ends at an edge, as it says or as is seen just beyond the rows."""
-    if x is None or _concrete(x) is None:
+    """Refuse a model whose density ends at an edge, as it says or as is seen just beyond the rows.
+
+    Of events of several arrays only what the model says counts.
+    """
+    if not isinstance(x, jax.Array | np.ndarray) or isinstance(x, Tracer):
         x = condition = None
     x, condition = jax.tree.map(lambda a: a[:CHECKED], (x, condition))
     check_no_edge(owner, argument, model, x, condition, instead=instead)

@@ -42,7 +42,13 @@ from energax.derivatives import (
     tree_dot,
 )
 from energax.objectives.base import Batch, Objective
-from energax.objectives.requirements import require_continuous, require_smooth, require_spread
+from energax.objectives.requirements import (
+    WALLED,
+    require_continuous,
+    require_no_edge,
+    require_smooth,
+    require_spread,
+)
 from energax.objectives.targets import Biased, Density
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
@@ -61,11 +67,12 @@ class _ImplicitScoreMatching(Objective):
         return Density()
 
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
-        """Refuse data without a density and models with kinks."""
+        """Refuse data without a density, and models with kinks or whose density ends at an edge."""
         owner = type(self).__name__
         require_continuous(owner, data.x, BINARY)
         if isinstance(self.target, Density):  # a penalty on curvature bounds it in constant columns too
             require_spread(owner, data.x)
+        require_no_edge(owner, "model", model, data.x, data.condition, instead=WALLED)
         require_smooth(owner, model, data.x, data.condition, order=2, instead=KINKED)
         return None, None
 

@@ -208,6 +208,13 @@ STUDIES: dict[str, Study] = {
             module="nce_noise",
         ),
         Study(
+            name="nce-self-normalised",
+            title="Self-normalised NCE: log Z of the fit, with a constant in the energy and without",
+            source="Gutmann & Hyvärinen (2012); Mnih & Teh (2012)",
+            cost="cpu: three models, seven noises, 100 samples of 1,000 and 4,000 rows, minutes; paper: 400",
+            module="nce_self_normalised",
+        ),
+        Study(
             name="ica-baselines",
             title="Linear ICA in 10 to 50 dimensions: maximum likelihood, score matching, NCE, CNCE",
             source="Grathwohl et al. (2020), §8.1 and figure 8",

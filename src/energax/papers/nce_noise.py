@@ -46,7 +46,7 @@ from energax.papers.judge import difference, summary
 from energax.papers.outcome import Outcome
 from energax.typing import Array, ArrayLike, Condition, Float, Key, Scalar
 
-__all__ = ["Modes", "efficiencies", "run"]
+__all__ = ["Modes", "at_rest", "efficiencies", "estimates", "informations", "noise_law", "run", "truth"]
 
 TARGETS = ("gaussian", "mixture")
 EQUAL = (1.0, 0.0)
@@ -213,8 +213,22 @@ def _moments(model: Quadratic | Modes) -> tuple[Array, Array]:
 
 
 @eqx.filter_jit
-def _informations(model: Any, noise: Any, ratios: Array, n: int, key: Key) -> tuple[Array, Array, Array]:
-    """Return J for each ν, E_p[∇_θ(−E)] and its covariance under p."""
+def informations(model: Any, noise: Any, ratios: Array, n: int, key: Key) -> tuple[Array, Array, Array]:
+    """Return J for each ν, E_p[∇_θ(−E)] and its covariance under p.
+
+    Parameters
+    ----------
+    model
+        The truth, with exact draws and `log_prob`.
+    noise
+        q.
+    ratios
+        Values of ν.
+    n
+        Draws of p and q each.
+    key
+        Decides them.
+    """
     p_key, q_key = jax.random.split(key)
     x = jnp.concatenate([model.sample(p_key, n), noise.sample(q_key, n)])
     flat, unravel = ravel_pytree(model)
@@ -255,7 +269,7 @@ def efficiencies(
     """
     found, mean, fisher = (
         np.asarray(a, np.float64)
-        for a in _informations(model, noise, jnp.asarray(ratios, jnp.float32), draws, key)
+        for a in informations(model, noise, jnp.asarray(ratios, jnp.float32), draws, key)
     )
     inverse = np.linalg.inv(fisher)
     exact = Efficiency(float(np.trace(inverse)), float(mean @ inverse @ mean))
@@ -267,15 +281,36 @@ def efficiencies(
 
 
 @eqx.filter_jit
-def _estimates(
-    objective: NoiseContrastiveEstimation, model: Any, rows: int, keys: Key
+def estimates(
+    objective: NoiseContrastiveEstimation,
+    truth: Any,
+    start: tuple[Any, Any],
+    rows: int,
+    keys: Key,
+    iterations: int = ITERATIONS,
 ) -> tuple[Float[Array, "r p"], Float[Array, " r"]]:
-    """Return the errors (θ̂ − θ, ĉ − c) of each replicate, and the largest slope where it ended."""
-    first, unravel = ravel_pytree((model, LogNormalizer(model.log_normalizer())))
+    """Return the estimate from each of several samples, flat, and the largest slope where it ended.
+
+    Parameters
+    ----------
+    objective
+        With noise that is given.
+    truth
+        What is sampled.
+    start
+        (model, nuisance) that Newton's method starts from, and of whose parameters the estimates are.
+    rows
+        Of a sample.
+    keys
+        One for each sample; it decides its rows and its noise.
+    iterations
+        Of Newton's method, at most.
+    """
+    first, unravel = ravel_pytree(start)
 
     def one(key):
         data_key, loss_key = jax.random.split(key)
-        batch = Batch(model.sample(data_key, rows))
+        batch = Batch(truth.sample(data_key, rows))
 
         def loss(v):
             at, nuisance = unravel(v)
@@ -291,11 +326,16 @@ def _estimates(
             v = tried[jnp.nanargmin(values)]
             return i + 1, v, jax.grad(loss)(v)
 
-        going = lambda carry: (carry[0] < ITERATIONS) & (jnp.abs(carry[2]).max() > 0.1 * REST)  # noqa: E731
+        going = lambda carry: (carry[0] < iterations) & (jnp.abs(carry[2]).max() > 0.1 * REST)  # noqa: E731
         _, v, slope = jax.lax.while_loop(going, step, (0, first, jax.grad(loss)(first)))
-        return v - first, jnp.abs(slope).max()
+        return v, jnp.abs(slope).max()
 
     return jax.lax.map(one, keys)
+
+
+def at_rest(slopes: ArrayLike, ratio: float) -> np.ndarray:
+    """Return which of the estimates have come to rest, of their slopes and ν."""
+    return np.asarray(slopes) < REST * max(1.0, ratio)
 
 
 def measured(
@@ -304,9 +344,11 @@ def measured(
     """Return N times the squared errors of θ and of c of each replicate at rest, and how many are not."""
     replicates = min(size.replicates, max(size.fewest, round(size.replicates / ratio)))
     objective = NoiseContrastiveEstimation(noise, ratio)
-    errors, slopes = _estimates(objective, model, size.rows, jax.random.split(key, replicates))
-    rest = np.asarray(slopes) < REST * max(1.0, ratio)
-    squares = size.rows * np.asarray(errors, np.float64)[rest] ** 2
+    truth = model, LogNormalizer(model.log_normalizer())
+    found, slopes = estimates(objective, model, truth, size.rows, jax.random.split(key, replicates))
+    rest = at_rest(slopes, ratio)
+    errors = np.asarray(found - ravel_pytree(truth)[0], np.float64)
+    squares = size.rows * errors[rest] ** 2
     return squares[:, :-1].sum(1).tolist(), squares[:, -1].tolist(), int((~rest).sum())
 
 

@@ -21,7 +21,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check, check_integer, check_number
+from energax.checks import check, check_event_shape, check_integer, check_number
 from energax.typing import Array, Condition, Events, Float, Key
 
 __all__ = ["Drawable", "FromData", "FromNoise", "Kept", "Normal", "Persistent", "Pool", "Replay", "marginals"]
@@ -51,7 +51,7 @@ class Normal(eqx.Module):
     scale: Array
 
     def __init__(self, event_shape: tuple[int, ...], mean: float = 0.0, scale: float = 1.0):
-        self.event_shape = tuple(event_shape)
+        self.event_shape = check_event_shape("Normal", event_shape)
         self.mean = jnp.asarray(check_number("Normal", "mean", mean))
         self.scale = jnp.asarray(check_number("Normal", "scale", scale, above=0))
 
