@@ -131,7 +131,9 @@ def train(
         deep-boltzmann (bits; energy.hidden=256,128 its layers, energy.pretrain the updates of each in
         the stack it starts as) are Boltzmann machines; bits become spins and spins bits by themselves;
         multigrid is a network for each scale of an image (energy.levels); ica
-        (independent sources, mixed linearly) knows its log Z. [default: the preset's]
+        (independent sources, mixed linearly) knows its log Z. energy.base=radial puts mlp, mixer or
+        resnet, trained by multiscale, on a base that denoises a ball of data at every noise level
+        before anything is learned. [default: the preset's]
     steps
         Updates in all. [default: the preset's]
     batch_size
