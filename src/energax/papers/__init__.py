@@ -232,7 +232,7 @@ STUDIES: dict[str, Study] = {
             name="ml-speed",
             title="A step of MDSM against maximum likelihood's with 10, 30, 60 Langevin steps, and its worth",
             source="Li, Chen & Sommer (2019), §4",
-            cost="cpu: timings on three networks, 32 trainings of digits, ten minutes; paper: longer",
+            cost="cpu: timings on three networks, 32 trainings of digits, 15 minutes; paper: longer",
             module="ml_speed",
         ),
         Study(
