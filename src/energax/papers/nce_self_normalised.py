@@ -146,9 +146,8 @@ def truths() -> dict[str, Any]:
     """Return the densities that are estimated."""
     rng = np.random.default_rng(7)
     weights = 2.0 * rng.choice([-1.0, 1.0], (VISIBLE, HIDDEN))
-    middle = [
-        -0.5 * weights.sum(axis) for axis in (1, 0)
-    ]  # where each unit is on in about half of the states
+    # Offsets with which each unit is on in about half of the states; then the visible ones are moved.
+    middle = [-0.5 * weights.sum(axis) for axis in (1, 0)]
     visible = middle[0] + 0.5 * rng.standard_normal(VISIBLE)
     machine = BernoulliRBM.from_parameters(weights, visible, middle[1])
     return {name: truth(name) for name in MODELS[:2]} | {"rbm": machine}
