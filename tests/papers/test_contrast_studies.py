@@ -10,7 +10,7 @@ from jax.scipy.integrate import trapezoid
 
 from energax.energies import Gaussian
 from energax.objectives import ExactMaximumLikelihood
-from energax.papers import cnce_models, ica_baselines, nce_noise, nce_self_normalised
+from energax.papers import cnce_models, ica_baselines, nce_estimates, nce_noise, nce_self_normalised
 from energax.papers.fixed_sample import minimise
 from energax.testing import assert_mean
 
@@ -94,7 +94,7 @@ def test_predicted_errors_are_those_of_one_unknown_in_closed_form(key):
     # E = ½ λx² at λ = 1: ML's N var is 2λ², and as ν grows NCE's is no other.
     model = cnce_models.Quadratic([[1.0]])
     noise = Gaussian([0.0], [[4.0]])
-    (few, many), exact = nce_noise.efficiencies(model, noise, [1.0, 1e4], 100_000, key)
+    (few, many), exact = nce_estimates.efficiencies(model, noise, [1.0, 1e4], 100_000, key)
     assert exact.theta == pytest.approx(2.0, rel=0.05)
     assert exact.log_normalizer == pytest.approx(0.5, rel=0.05)  # (d log Z/dλ)² · 2
     assert many.theta == pytest.approx(exact.theta, rel=0.01)

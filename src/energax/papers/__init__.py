@@ -211,7 +211,7 @@ STUDIES: dict[str, Study] = {
             name="nce-self-normalised",
             title="Self-normalised NCE: log Z of the fit, with a constant in the energy and without",
             source="Gutmann & Hyvärinen (2012); Mnih & Teh (2012)",
-            cost="cpu: three models, seven noises, 100 samples of 1,000 and 4,000 rows, minutes; paper: 400",
+            cost="cpu: three models, seven noises, 100 samples of 1,000 and 4,000 rows, 4 min; paper: 400",
             module="nce_self_normalised",
         ),
         Study(

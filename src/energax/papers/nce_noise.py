@@ -9,15 +9,10 @@ parameters θ and log Z = c are all learned, on N rows with νN noise points:
     mixture     E(x) = −log Σ_k exp(a_k − ½ β_k ‖x − μ_k‖²), a_1 = 0        7 parameters and c; 2-d
 
 What is measured is N times the mean squared error of θ, and of c, over independent samples, in units of what
-maximum likelihood has as N grows (1 is efficient). What it must be as N grows is known (Gutmann & Hyvärinen
-2012, theorem 3): with g = ∇_(θ,c) (−E − c) and P = νq/(p + νq),
-
-    N Cov → J⁻¹ − (1 + 1/ν) e_c e_cᵀ,        J = E_p[P g gᵀ],
-
-where the term subtracted touches c alone, as c is one of the parameters (J e_c = −E_p[P g]). The curves are
-this, with expectations over draws of p and q; so is the search for the best s, and for the best ν when
-drawing noise costs as much as data, (1 + ν) MSE being what counts. That noise equal to the data is *not*
-the best is their observation, and that of Chehab, Gramfort & Hyvärinen (2022).
+maximum likelihood has as N grows (1 is efficient). What it must be as N grows is known: `nce_estimates`. The
+curves are this; so is the search for the best s, and for the best ν when drawing noise costs as much as data,
+(1 + ν) MSE being what counts. That noise equal to the data is *not* the best is Gutmann & Hyvärinen's (2012)
+observation, and that of Chehab, Gramfort & Hyvärinen (2022).
 
 Each estimate is Newton's method from the truth on `NoiseContrastiveEstimation`'s own loss, the draws of
 noise held fixed; those that do not come to rest are counted and left out. Where some of the data have
@@ -27,11 +22,10 @@ measured where the predicted mean square error is above `UNDETERMINED`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,23 +33,20 @@ from jax.flatten_util import ravel_pytree
 
 from energax.energies import Gaussian, GaussianMixture
 from energax.energies.base import Normalised
-from energax.objectives import Batch, NoiseContrastiveEstimation
+from energax.objectives import NoiseContrastiveEstimation
 from energax.objectives.base import LogNormalizer
 from energax.papers.cnce_models import Quadratic
 from energax.papers.judge import difference, summary
+from energax.papers.nce_estimates import Efficiency, at_rest, efficiencies, estimates
 from energax.papers.outcome import Outcome
 from energax.typing import Array, ArrayLike, Condition, Float, Key, Scalar
 
-__all__ = ["Modes", "at_rest", "efficiencies", "estimates", "informations", "noise_law", "run", "truth"]
+__all__ = ["Modes", "noise_law", "run", "truth"]
 
 TARGETS = ("gaussian", "mixture")
 EQUAL = (1.0, 0.0)
 WIDE = (2.0, 0.0)
 FITTED = "fitted Gaussian"
-STEPS = (1.0, 0.5, 0.2, 0.05)  # shares of Newton's step, of which the best is taken
-ITERATIONS = 25
-REST = 3e-4  # of a gradient's largest entry, at which an estimate rests
-FLATTEST = 1e-3  # of the Hessian's largest eigenvalue
 FINE = np.round(np.geomspace(0.5, 4.0, 37), 3)  # scales of the curves
 RATIOS = np.geomspace(0.1, 100.0, 31)
 CURVES = (0.1, 1.0, 10.0)  # ν of the curves along s
@@ -180,13 +171,6 @@ class Modes(Normalised):
         return self._heights() + 0.5 * d * jnp.log(2 * jnp.pi / self.precisions)
 
 
-class Efficiency(NamedTuple):
-    """N times squared errors: of θ (summed) and of c."""
-
-    theta: float
-    log_normalizer: float
-
-
 def truth(target: str) -> Quadratic | Modes:
     """Return the density that is estimated."""
     if target == "mixture":
@@ -210,132 +194,6 @@ def _moments(model: Quadratic | Modes) -> tuple[Array, Array]:
     if isinstance(model, Modes):
         return model.moments()
     return jnp.zeros(model.event_shape), jnp.linalg.inv(model.precision)
-
-
-@eqx.filter_jit
-def informations(model: Any, noise: Any, ratios: Array, n: int, key: Key) -> tuple[Array, Array, Array]:
-    """Return J for each ν, E_p[∇_θ(−E)] and its covariance under p.
-
-    Parameters
-    ----------
-    model
-        The truth, with exact draws and `log_prob`.
-    noise
-        q.
-    ratios
-        Values of ν.
-    n
-        Draws of p and q each.
-    key
-        Decides them.
-    """
-    p_key, q_key = jax.random.split(key)
-    x = jnp.concatenate([model.sample(p_key, n), noise.sample(q_key, n)])
-    flat, unravel = ravel_pytree(model)
-    slopes = jax.vmap(jax.grad(lambda v, u: -unravel(v)(u)), (None, 0))(flat, x)
-    g = jnp.concatenate([slopes, -jnp.ones((2 * n, 1))], axis=1)
-    log_ratio = jax.vmap(noise.log_prob)(x) - jax.vmap(model.log_prob)(x)
-    weight = 2 * jax.nn.sigmoid(-log_ratio) / (2 * n)  # of a draw from (p + q)/2, for an average over p
-
-    def information(ratio):
-        P = jax.nn.sigmoid(log_ratio + jnp.log(ratio))
-        return (g * (weight * P)[:, None]).T @ g
-
-    mean = weight @ slopes
-    return (
-        jax.lax.map(information, ratios),
-        mean,
-        (slopes * weight[:, None]).T @ slopes - jnp.outer(mean, mean),
-    )
-
-
-def efficiencies(
-    model: Any, noise: Any, ratios: Sequence[float], draws: int, key: Key
-) -> tuple[list[Efficiency], Efficiency]:
-    """Return what N times the squared errors tend to, for each ν, and for maximum likelihood.
-
-    Parameters
-    ----------
-    model
-        The truth, with exact draws and `log_prob`.
-    noise
-        q.
-    ratios
-        Values of ν.
-    draws
-        Of p and q each.
-    key
-        Decides them.
-    """
-    found, mean, fisher = (
-        np.asarray(a, np.float64)
-        for a in informations(model, noise, jnp.asarray(ratios, jnp.float32), draws, key)
-    )
-    inverse = np.linalg.inv(fisher)
-    exact = Efficiency(float(np.trace(inverse)), float(mean @ inverse @ mean))
-    nce = []
-    for ratio, J in zip(ratios, found, strict=True):
-        variances = np.diag(np.linalg.inv(J))
-        nce.append(Efficiency(float(variances[:-1].sum()), float(variances[-1] - (1 + 1 / ratio))))
-    return nce, exact
-
-
-@eqx.filter_jit
-def estimates(
-    objective: NoiseContrastiveEstimation,
-    truth: Any,
-    start: tuple[Any, Any],
-    rows: int,
-    keys: Key,
-    iterations: int = ITERATIONS,
-) -> tuple[Float[Array, "r p"], Float[Array, " r"]]:
-    """Return the estimate from each of several samples, flat, and the largest slope where it ended.
-
-    Parameters
-    ----------
-    objective
-        With noise that is given.
-    truth
-        What is sampled.
-    start
-        (model, nuisance) that Newton's method starts from, and of whose parameters the estimates are.
-    rows
-        Of a sample.
-    keys
-        One for each sample; it decides its rows and its noise.
-    iterations
-        Of Newton's method, at most.
-    """
-    first, unravel = ravel_pytree(start)
-
-    def one(key):
-        data_key, loss_key = jax.random.split(key)
-        batch = Batch(truth.sample(data_key, rows))
-
-        def loss(v):
-            at, nuisance = unravel(v)
-            return objective.loss(at, nuisance, None, batch, loss_key)[0]
-
-        def step(carry):
-            i, v, slope = carry
-            values, axes = jnp.linalg.eigh(jax.hessian(loss)(v))
-            curvature = jnp.maximum(jnp.abs(values), FLATTEST * jnp.abs(values).max())
-            newton = -axes @ ((axes.T @ slope) / curvature)
-            tried = v + jnp.asarray(STEPS)[:, None] * newton
-            values = jax.lax.map(loss, tried)
-            v = tried[jnp.nanargmin(values)]
-            return i + 1, v, jax.grad(loss)(v)
-
-        going = lambda carry: (carry[0] < iterations) & (jnp.abs(carry[2]).max() > 0.1 * REST)  # noqa: E731
-        _, v, slope = jax.lax.while_loop(going, step, (0, first, jax.grad(loss)(first)))
-        return v, jnp.abs(slope).max()
-
-    return jax.lax.map(one, keys)
-
-
-def at_rest(slopes: ArrayLike, ratio: float) -> np.ndarray:
-    """Return which of the estimates have come to rest, of their slopes and ν."""
-    return np.asarray(slopes) < REST * max(1.0, ratio)
 
 
 def measured(

@@ -5,7 +5,7 @@ and where the loss is least it is the data's density, if the energy can be so. W
 is depends on whether a parameter shifts the energy.
 
 *With a constant*, E_θ(x) + b, the loss is that of E_θ with b in the place of the learned log Z. So θ̂ is the
-same, b̂ = ĉ, and log Ẑ = log Z(θ̂) − ĉ. With g, P and J of `nce_noise`, m = E_p g = ∇_(θ,c)(log Z(θ) − c),
+same, b̂ = ĉ, and log Ẑ = log Z(θ̂) − ĉ. With g, P and J of `nce_estimates`, m = E_p g = ∇_(θ,c)(log Z(θ) − c),
 
     N Var log Ẑ → mᵀ J⁻¹ m − (1 + 1/ν)
 
@@ -51,7 +51,8 @@ from energax.evaluation import quadrature_log_normalizer
 from energax.objectives import NoiseContrastiveEstimation
 from energax.objectives.base import LogNormalizer
 from energax.papers.judge import difference, summary
-from energax.papers.nce_noise import FITTED, Modes, at_rest, estimates, informations, noise_law, truth
+from energax.papers.nce_estimates import at_rest, estimates, informations
+from energax.papers.nce_noise import FITTED, Modes, noise_law, truth
 from energax.papers.outcome import Outcome
 from energax.training import fit
 from energax.typing import Array, Condition, Event, Float, Key, Scalar
@@ -145,9 +146,8 @@ def truths() -> dict[str, Any]:
     """Return the densities that are estimated."""
     rng = np.random.default_rng(7)
     weights = 2.0 * rng.choice([-1.0, 1.0], (VISIBLE, HIDDEN))
-    middle = [
-        -0.5 * weights.sum(axis) for axis in (1, 0)
-    ]  # where each unit is on in about half of the states
+    # Offsets with which each unit is on in about half of the states; then the visible ones are moved.
+    middle = [-0.5 * weights.sum(axis) for axis in (1, 0)]
     visible = middle[0] + 0.5 * rng.standard_normal(VISIBLE)
     machine = BernoulliRBM.from_parameters(weights, visible, middle[1])
     return {name: truth(name) for name in MODELS[:2]} | {"rbm": machine}
