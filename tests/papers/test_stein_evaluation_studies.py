@@ -1,5 +1,8 @@
 """The studies that evaluate by Stein discrepancies: small runs, and formulas that hold at any size."""
 
+from dataclasses import replace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,7 +70,14 @@ def test_the_study_of_tests_goes_on_where_it_was_cut(tmp_path):
     file = tmp_path / STUDIES["lsd-gof"].kept
     text = file.read_text()
     lines = text.splitlines(True)
-    assert facts["results"]["8, 4"]["0.5"][0]["p"]["KSD"] < 0.05
+    first = facts["results"]["8, 4"]["0.5"][0]
+    assert first["p"]["KSD"] < 0.05
+    # A longer training begins with the shorter one: of as many steps, it is the same test.
+    size = lsd_gof.SIZES["smoke"]
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(8), 1), 0)
+    same = lsd_gof.longer(8, 4, 0.5, replace(size, longer=(size.steps, size.check_every)), key)
+    assert (same["t"], same["p"]["LSD"]) == (first["t"], first["p"]["LSD"])
+    assert facts["longer"]["8, 4, 0.5"][0]["t"] != first["t"]
     file.write_text("".join(lines[:-2]) + lines[-2][:-9])  # killed while it wrote
     again = studied("lsd-gof", tmp_path)
     assert again["results"]["8, 4"]["0"] == facts["results"]["8, 4"]["0"]
@@ -84,6 +94,38 @@ def test_what_is_kept_is_not_measured_again(tmp_path):
     assert lsd_gof.Kept(file, {"steps": 3, "levels": (0.0, 0.1)}).found == again.found
     with pytest.raises(InputError, match="without replicates of other settings"):
         lsd_gof.Kept(file, {"steps": 4, "levels": (0.0, 0.1)})
+
+
+def test_power_is_lost_where_only_the_longer_training_rejects():
+    def each(rejected, t, step):
+        return [{"p": {"LSD": 0.01 if r else 0.5}, "t": t, "step": step} for r in rejected]
+
+    few = each([1, 1, *[0] * 8, 1], 1.0, 90)  # the last has no pair
+    told = lsd_gof.lost(few, each([1, 0, *[1] * 8], 3.0, 300), (100, 1_000))
+    assert "100 steps of the critic reject 0.20 (0.03–0.56), 1,000 reject 0.90 (0.55–1.00);" in told
+    # 8 against 1: 2 (1 + 9)/2⁹ = 0.039.
+    assert "8 only 1,000 do, 1 only 100: the power lost is +0.70 (clear: p = 0.039 by the signs; at" in told
+    assert "at most 0.97). t is +2.00 ± 0.00 larger with 1,000 (clear)" in told
+    assert "of step 90 and 300 (medians)" in told
+    assert "power lost is +0.00 (not clear: p = 1" in lsd_gof.lost(few, few, (100, 1_000))
+
+
+@pytest.mark.study
+def test_seconds_of_a_test_are_of_no_compiler(key, caplog):
+    size = lsd_gof.SIZES["smoke"]
+    x = np.asarray(jax.random.normal(key, (700, 7)))
+
+    def compiled():
+        caplog.clear()
+        with jax.log_compiles():
+            for test in lsd_gof.tests_of(x, -x, size, key).values():
+                test()
+        return sum("XLA compilation" in record.message for record in caplog.records)
+
+    lsd_gof.warm(7, 700, size)
+    assert compiled() == 0
+    x = x[:600]
+    assert compiled() > 0
 
 
 def test_levels_are_those_of_h(key):

@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import scipy.optimize
+from threadpoolctl import threadpool_limits
 
 from energax.checks import check, check_integer, check_number
 from energax.evaluation.result import FEW_DECIDE, TestResult, bootstrap_p_value, effective_rows
@@ -196,7 +197,10 @@ def _moments(
         gram = centred @ centred.T
     else:
         gram = sum((tau - mean).T @ (tau - mean) for tau in _taus(kernel, places, x, s))
-    return unbiased, np.maximum(scipy.linalg.eigvalsh(gram), 0) / n, square
+    # Threads meet a thousand times on the way to eigenvalues, and beside other jobs wait each time.
+    with threadpool_limits(1, user_api="blas"):
+        eigenvalues = scipy.linalg.eigvalsh(gram)
+    return unbiased, np.maximum(eigenvalues, 0) / n, square
 
 
 def _taus(kernel: Kernel, places: np.ndarray, x: np.ndarray, s: np.ndarray) -> Iterator[np.ndarray]:

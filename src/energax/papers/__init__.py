@@ -288,7 +288,7 @@ STUDIES: dict[str, Study] = {
             name="lsd-gof",
             title="Tests of fit on perturbed machines: the learned one against kernels; its level; cost",
             source="Grathwohl et al. (2020), §7.1 and figure 5",
-            cost="cpu: 140 machines, 100 steps a critic, minutes; paper: 3,000, 1,000 steps, resumable",
+            cost="cpu: 300 machines, 200 steps a critic, 20 min; paper: 3,000, 1,000 steps, resumable",
             module="lsd_gof",
             kept="replicates.jsonl",
         ),

@@ -10,12 +10,17 @@ Three settings of the paper are in its code, not its text: dropout of a half, th
 objective over the whole batch, chains that start from spins all +1. Its text prints the rejection's
 inequality reversed and the machine's score without its halves.
 
+At the scale `cpu` the critic has 200 steps instead of the paper's 1,000. One takes 18 to 24 ms of processor
+time, half of that on two idle cores; everything else takes eight minutes or nine, so that twenty leave 300
+machines about 200 steps each. What that costs is measured: some machines are tested again after the paper's
+training, with the same rows, split, initial critic and dropout, so that its first steps are the same.
+
 With a hundred rows to test on and h skewed, t is not normal. So on fresh rows of each null machine, many
 times a hundred, t of the critic found is compared with the normal law and with the studentised bootstrap.
 Errors of those levels are over critics.
 
 Every finished replicate is a line of a file in the study's folder, and is not done again when the study is
-started again into that folder.
+started again into that folder. Seconds of tests are of no compiler: each has run once at its shapes before.
 """
 
 from __future__ import annotations
@@ -23,7 +28,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +63,7 @@ DRAWS = 500  # of the bootstrap on fresh rows
 LEARNED = "LSD"
 TESTS = (LEARNED, "KSD", "LKSD", "FSSD")
 NORMAL = "LSD, normal null"
+MACHINES = ((50, 40), (100, 80), (200, 100))
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,10 @@ class Size:
         Hundreds of rows on which the level of each null critic is measured.
     clocked
         Numbers of rows at which the tests are timed, on the first machine.
+    paired
+        (Visible units, level, machines) that are also tested by critics of a longer training.
+    longer
+        Its `steps` and `check_every`.
     width
         Hidden units of a layer of the critic.
     """
@@ -88,22 +99,25 @@ class Size:
     check_every: int
     fresh: int
     clocked: tuple[int, ...]
+    paired: tuple[tuple[int, float, int], ...] = ()
+    longer: tuple[int, int] = (1_000, 100)
     width: int = 300
 
 
 SIZES = {
-    "smoke": Size(((8, 4, (2, 2)),), (0.0, 0.5), 50, 40, 20, 4, (), width=50),
+    "smoke": Size(((8, 4, (2, 2)),), (0.0, 0.5), 50, 40, 20, 4, (), ((8, 0.5, 2),), (80, 20), width=50),
     "cpu": Size(
-        ((50, 40, (60, 20, 20)), (200, 100, (20, 10, 10))),
+        tuple((d, m, (60, 20, 20)) for d, m in MACHINES),
         (0.0, 0.02, 0.06),
         200,
-        100,
+        200,
         10,
         30,
-        (1_000, 4_000),
+        (1_000, 4_000, 16_000),
+        ((50, 0.02, 20),),
     ),
     "paper": Size(
-        tuple((d, m, (200,) * 5) for d, m in ((50, 40), (100, 80), (200, 100))),
+        tuple((d, m, (200,) * 5) for d, m in MACHINES),
         (0.0, 0.01, 0.02, 0.04, 0.06),
         2_000,
         1_000,
@@ -171,7 +185,8 @@ def levels_of(h: np.ndarray, key: Key) -> dict[str, list[float]]:
     return {name: [float(np.mean(p <= alpha)) for alpha in ALPHAS] for name, p in each.items()}
 
 
-def _tests(x: np.ndarray, s: np.ndarray, size: Size, key: Key) -> dict[str, Callable[[], TestResult]]:
+def tests_of(x: np.ndarray, s: np.ndarray, size: Size, key: Key) -> dict[str, Callable[[], TestResult]]:
+    """Return the four tests of these rows and scores, yet to be run, by name."""
     keys = jax.random.split(key, len(TESTS))
     how = CriticTraining(width=size.width, steps=size.steps, check_every=size.check_every)
     learned = {"training": how, "split": (0.8, 0.1, 0.1), "progress": False}
@@ -183,37 +198,62 @@ def _tests(x: np.ndarray, s: np.ndarray, size: Size, key: Key) -> dict[str, Call
     }
 
 
+@cache
+def warm(visible: int, n: int, size: Size) -> None:
+    """Run every test once at these shapes, so that no seconds measured afterwards are of a compiler."""
+    x = np.asarray(jax.random.normal(jax.random.key(n), (n, visible)))
+    for test in tests_of(x, -x, replace(size, steps=1), jax.random.key(0)).values():
+        test()
+
+
+def sample(
+    visible: int, hidden: int, level: float, size: Size, key: Key, extra: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return N and some extra rows of a machine, and the scores there of the machine that is off by σ."""
+    keys = jax.random.split(key, 3)
+    truth = machine(keys[0], visible, hidden)
+    rows = draws(truth, N + extra, size.sweeps, keys[1])
+    return sample_and_scores("lsd-gof", rows, perturbed(truth, level, keys[2]), None)
+
+
 def replicate(visible: int, hidden: int, level: float, size: Size, key: Key) -> dict[str, Any]:
     """Return the p-values and seconds of every test on one machine, and its critic's level if σ = 0."""
-    keys = jax.random.split(key, 5)
-    truth = machine(keys[0], visible, hidden)
-    extra = TESTED * size.fresh if level == 0 else 0
-    rows = draws(truth, N + extra, size.sweeps, keys[1])
-    model = perturbed(truth, level, keys[2])
-    _, s = sample_and_scores("lsd-gof", rows, model, None)
+    warm(visible, N, size)
+    keys = jax.random.split(key, 3)
+    rows, s = sample(visible, hidden, level, size, keys[0], TESTED * size.fresh if level == 0 else 0)
     found: dict[str, Any] = {"p": {}, "seconds": {}}
-    for name, test in _tests(rows[:N], s[:N], size, keys[3]).items():
+    for name, test in tests_of(rows[:N], s[:N], size, keys[1]).items():
         start = time.perf_counter()
         result = test()
         found["seconds"][name] = time.perf_counter() - start
         found["p"][name] = result.p_value
         if name == LEARNED:
             found["p"][NORMAL] = float(scipy.stats.norm.sf(result.statistic))
+            found |= {"t": result.statistic, "step": result.settings["step"]}
             if level == 0:
                 critic = result.settings["critic"]
                 h = stein_discrepancy(rows[N:], scores=s[N:], critic=critic).terms
-                found["levels"] = levels_of(h.reshape(size.fresh, TESTED), keys[4])
+                found["levels"] = levels_of(h.reshape(size.fresh, TESTED), keys[2])
     return found
 
 
+def longer(visible: int, hidden: int, level: float, size: Size, key: Key) -> dict[str, Any]:
+    """Return what the learned test says of a replicate's rows after the longer training."""
+    steps, check_every = size.longer
+    keys = jax.random.split(key, 3)
+    rows, s = sample(visible, hidden, level, size, keys[0])
+    result = tests_of(rows, s, replace(size, steps=steps, check_every=check_every), keys[1])[LEARNED]()
+    return {"p": {LEARNED: result.p_value}, "t": result.statistic, "step": result.settings["step"]}
+
+
 def clock(visible: int, hidden: int, n: int, size: Size) -> dict[str, float]:
-    """Return the seconds of each test's second run on n rows."""
+    """Return the seconds of each test on n rows."""
+    warm(visible, n, size)
     key = jax.random.key(n)
     truth = machine(key, visible, hidden)
     x, s = sample_and_scores("lsd-gof", draws(truth, n, 10, key), truth, None)
     seconds = {}
-    for name, test in _tests(x, s, size, key).items():
-        test()
+    for name, test in tests_of(x, s, size, key).items():
         start = time.perf_counter()
         test()
         seconds[name] = time.perf_counter() - start
@@ -224,21 +264,22 @@ def run(scale: str, progress: Callable[[str], None], path: Path | None = None) -
     """Test every machine at every level that the file does not hold yet."""
     size = SIZES[scale]
     # What decides a replicate; more of them, or other machines, may join those that are kept.
-    settings = {k: v for k, v in asdict(size).items() if k not in ("cases", "clocked")}
+    settings = {k: v for k, v in asdict(size).items() if k not in ("cases", "clocked", "paired")}
     kept = Kept(path, settings)
     results: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
     for visible, hidden, counts in size.cases:
         units = f"{visible}, {hidden}"
         for j, (level, count) in enumerate(zip(size.levels, counts, strict=True)):
-            found = []
-            for i in range(count):
-                key = jax.random.fold_in(jax.random.fold_in(jax.random.key(visible), j), i)
-                found.append(
-                    kept.get(f"{units}, {level:g}, {i}", lambda: replicate(visible, hidden, level, size, key))  # noqa: B023
-                )
+            found = _each(kept, replicate, visible, hidden, j, size, count)
             results.setdefault(units, {})[f"{level:g}"] = found
             told = ", ".join(f"{name} {_rejected(found, name) / count:.2f}" for name in TESTS)
             progress(f"{units} units, σ = {level:g}: rejected {told}")
+            again = sum(m for d, off, m in size.paired if (d, off) == (visible, level))
+            if again:
+                pairs[f"{units}, {level:g}"] = many = _each(kept, longer, visible, hidden, j, size, again)
+                told = f"LSD {_rejected(many, LEARNED) / again:.2f} after {size.longer[0]:,} steps"
+                progress(f"{units} units, σ = {level:g}: rejected {told}")
     starts = {
         f"{d}, {m}": kept.get(
             f"energies {d}, {m}",
@@ -261,35 +302,85 @@ def run(scale: str, progress: Callable[[str], None], path: Path | None = None) -
         for units, by_level in results.items()
         for level, found in by_level.items()
     ]
-    facts = {"results": results, "seconds": seconds, "starts": starts, "settings": asdict(size)}
-    verdict = _verdict(size, results, seconds, starts)
-    return Outcome(columns, table, verdict, _draw(results, seconds), facts)
+    facts = {
+        "results": results,
+        "longer": pairs,
+        "seconds": seconds,
+        "starts": starts,
+        "settings": asdict(size),
+    }
+    verdict = _verdict(size, results, pairs, seconds, starts)
+    return Outcome(columns, table, verdict, _draw(size, results, pairs, seconds), facts)
+
+
+def _each(
+    kept: Kept, measure: Callable[..., Any], visible: int, hidden: int, j: int, size: Size, count: int
+) -> list[Any]:
+    """Return what is measured on the first machines of one size at the level of index j."""
+    level, key = size.levels[j], jax.random.fold_in(jax.random.key(visible), j)
+    name = f"{visible}, {hidden}, {level:g}, " + ("longer " if measure is longer else "")
+    keys = [jax.random.fold_in(key, i) for i in range(count)]
+    return [
+        kept.get(f"{name}{i}", lambda key=key: measure(visible, hidden, level, size, key))
+        for i, key in enumerate(keys)
+    ]
 
 
 def _rejected(found: list[Any], name: str) -> int:
     return sum(r["p"][name] <= ALPHA for r in found)
 
 
-def _interval(found: list[Any], name: str) -> tuple[float, float]:
-    """Return Clopper & Pearson's 95 % interval of a rejection rate."""
-    k, n = _rejected(found, name), len(found)
+def _interval(k: int, n: int) -> tuple[float, float]:
+    """Return Clopper & Pearson's 95 % interval of a rate, of k in n."""
     low, high = scipy.stats.beta.ppf([0.025, 0.975], [max(k, 1e-9), k + 1], [n - k + 1, max(n - k, 1e-9)])
     return float(low if k else 0.0), float(high if k < n else 1.0)
 
 
+def _ends(found: list[Any], name: str) -> tuple[float, float]:
+    return _interval(_rejected(found, name), len(found))
+
+
 def _share(found: list[Any], name: str) -> str:
-    low, high = _interval(found, name)
+    low, high = _ends(found, name)
     return f"{_rejected(found, name) / len(found):.2f} ({low:.2f}–{high:.2f})"
 
 
+def lost(few: list[Any], many: list[Any], steps: tuple[int, int]) -> str:
+    """Say what power the shorter of two trainings of `steps` loses, on the machines that had both.
+
+    Of the machines that only one of them rejects, each has it one or the other way with equal chance if the
+    trainings have one power: an exact test of signs (McNemar 1947). No more can be lost than what only the
+    longer one rejects, whose share Clopper & Pearson bound.
+    """
+    n, few = len(many), few[: len(many)]
+    short, long = (np.array([r["p"][LEARNED] <= ALPHA for r in found]) for found in (few, many))
+    gained, missed = int(np.sum(long & ~short)), int(np.sum(short & ~long))
+    signs: Any = scipy.stats.binomtest(gained, gained + missed) if gained + missed else None
+    p = signs.pvalue if signs else 1.0
+    t = difference([r["t"] for r in many], [r["t"] for r in few])
+    kept = [np.median([r["step"] for r in found]) for found in (few, many)]
+    a, b = (f"{count:,}" for count in steps)
+    return (
+        f"{a} steps of the critic reject {_share(few, LEARNED)}, {b} reject {_share(many, LEARNED)};"
+        f" {gained} only {b} do, {missed} only {a}: the power lost is {(gained - missed) / n:+.2f}"
+        f" ({_clear(p <= ALPHA)}: p = {p:.2g} by the signs; at most {_interval(gained, n)[1]:.2f})."
+        f" t is {t.mean:+.2f} ± {t.error:.2f} larger with {b} ({_clear(t.clear)}); the critics kept"
+        f" are of step {kept[0]:g} and {kept[1]:g} (medians)"
+    )
+
+
 def _verdict(
-    size: Size, results: Mapping[str, Any], seconds: Mapping[str, Any], starts: Mapping[str, Any]
+    size: Size,
+    results: Mapping[str, Any],
+    pairs: Mapping[str, Any],
+    seconds: Mapping[str, Any],
+    starts: Mapping[str, Any],
 ) -> str:
     lines = []
     for units, by_level in results.items():
         null = by_level["0"]
         told = ", ".join(f"{name} {_share(null, name)}" for name in TESTS)
-        off = [n for n in TESTS if not _interval(null, n)[0] <= ALPHA <= _interval(null, n)[1]]
+        off = [n for n in TESTS if not _ends(null, n)[0] <= ALPHA <= _ends(null, n)[1]]
         apart = f"not so: {', '.join(off)}" if off else "none is apart from it"
         lines.append(f"{units}: true machines are rejected at {ALPHA:g} by {told}: {apart}.")
         for level, found in by_level.items():
@@ -297,6 +388,9 @@ def _verdict(
                 order = sorted(TESTS, key=lambda n: -_rejected(found, n))
                 told = ", ".join(f"{n} {_share(found, n)}" for n in order)
                 lines.append(f"{units}: machines off by {level} are rejected by {told}.")
+                if many := pairs.get(f"{units}, {level}"):
+                    told = lost(found, many, (size.steps, size.longer[0]))
+                    lines.append(f"{units}, {len(many)} machines off by {level}, twice: {told}.")
         levels = {
             name: np.array([r["levels"][name] for r in null]).T.tolist() for name in ("normal", "bootstrap")
         }
@@ -308,7 +402,7 @@ def _verdict(
         lines.append(
             f"{units}: level of the LSD test with {TESTED} rows, over {len(null)} critics × {size.fresh}"
             f" tests, at {told}. The normal null rejects {gap.mean:+.3f} ± {gap.error:.3f} more at {ALPHA:g}"
-            f" ({'clear' if gap.clear else 'not clear'})."
+            f" ({_clear(gap.clear)})."
         )
         ones, random = (starts[units][k] for k in ("ones", "random"))
         z = (random["mean"] - ones["mean"]) / np.hypot(random["error"], ones["error"])
@@ -329,31 +423,39 @@ def _verdict(
     return "\n".join(f"- {line}" for line in lines)
 
 
+def _clear(yes: bool) -> str:
+    return "clear" if yes else "not clear"
+
+
 def _level(values: list[float]) -> str:
     mean, error = summary(values)
     return f"{mean:.3f} ± {error:.3f}"
 
 
-def _draw(results: Mapping[str, Any], seconds: Mapping[str, Any]) -> Any:
+def _draw(
+    size: Size, results: Mapping[str, Any], pairs: Mapping[str, Any], seconds: Mapping[str, Any]
+) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * (len(results) + 2), 4.2), layout="constrained")
+    figure = Figure(figsize=(12.6, 7.8), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = np.asarray(figure.subplots(1, len(results) + 2))
-    for axes, (units, by_level) in zip(panels, results.items(), strict=False):
+    above, below = figure.subplots(2, 3)
+    for axes in above[len(results) :]:
+        axes.set_axis_off()
+    for axes, (units, by_level) in zip(above, results.items(), strict=False):
         x = np.array([float(level) for level in by_level])
         for i, name in enumerate(TESTS):
             rate = np.array([_rejected(found, name) / len(found) for found in by_level.values()])
-            ends = np.array([_interval(found, name) for found in by_level.values()]).T
+            ends = np.array([_ends(found, name) for found in by_level.values()]).T
             bars = np.abs(ends - rate)
             shift = (i - 1.5) * 0.01 * x.max()
             axes.errorbar(x + shift, rate, bars, color=f"C{i}", marker="o", ms=4, lw=1.2, label=name)
         axes.axhline(ALPHA, color="0.4", ls="--", lw=1)
         axes.set(title=f"{units} units", xlabel="perturbation σ", ylim=(-0.03, 1.03))
-    panels[0].set_ylabel(f"rejected at {ALPHA:g}")
-    panels[0].legend(fontsize=8, frameon=False)
-    axes = panels[-2]
+    above[0].set_ylabel(f"rejected at {ALPHA:g}")
+    above[0].legend(fontsize=8, frameon=False)
+    axes = below[0]
     for i, units in enumerate(results):
         for name, mark in (("normal", "s--"), ("bootstrap", "o-")):
             rates = np.mean([r["levels"][name] for r in results[units]["0"]], axis=0)
@@ -361,13 +463,30 @@ def _draw(results: Mapping[str, Any], seconds: Mapping[str, Any]) -> Any:
     axes.plot(ALPHAS, ALPHAS, color="0.4", lw=1)
     axes.set(title=f"level of LSD, {TESTED} rows", xlabel="α", ylabel="true machines rejected")
     axes.legend(fontsize=8, frameon=False)
-    axes = panels[-1]
+    axes = below[1]
+    for i, (at, many) in enumerate(pairs.items()):
+        units, level = at.rsplit(", ", 1)
+        few = results[units][level][: len(many)]
+        ends = [r["t"] for r in few], [r["t"] for r in many]
+        axes.plot(*ends, "o", color=f"C{i}", ms=4, label=f"{units}, σ = {level}")
+        axes.axline((0, 0), slope=1, color="0.4", lw=1)
+    if pairs:
+        for line in (axes.axhline, axes.axvline):
+            line(scipy.stats.norm.isf(ALPHA), color="0.4", ls="--", lw=1)
+        axes.set(title="the same rows, two trainings", xlabel=f"t, {size.steps:,} steps of the critic")
+        axes.set_ylabel(f"t, {size.longer[0]:,} steps")
+        axes.legend(fontsize=8, frameon=False)
+    axes = below[2]
     for i, name in enumerate(TESTS):
         axes.plot(
             [int(n) for n in seconds], [s[name] for s in seconds.values()], "o-", color=f"C{i}", label=name
         )
     if seconds:
         axes.set(xscale="log", yscale="log", xlabel="rows", ylabel="seconds of a test")
-    for axes in panels:
+        axes.set_title(f"{next(iter(results))} units")
+    for axes, shown in zip(below[1:], (pairs, seconds), strict=True):
+        if not shown:
+            axes.set_axis_off()
+    for axes in figure.axes:
         axes.grid(color="0.92")
     return figure

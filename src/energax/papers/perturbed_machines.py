@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from energax.devices import spread
 from energax.energies import GaussianBernoulliRBM
 from energax.typing import Array, Float, Key
 
@@ -47,13 +48,17 @@ def perturbed(model: GaussianBernoulliRBM, level: float, key: Key) -> GaussianBe
 def draws(
     model: GaussianBernoulliRBM, n: int, sweeps: int, key: Key, *, spins: str = "ones"
 ) -> Float[np.ndarray, "n d"]:
-    """Return the ends of n chains of block Gibbs, from spins all +1 ("ones") or at random ("random")."""
+    """Return the ends of n chains of block Gibbs, from spins all +1 ("ones") or at random ("random").
+
+    The chains are split over the devices of the process (`energax.devices`).
+    """
     start_key, run_key = jax.random.split(key)
     hidden = model.hidden_bias.size
     h = jnp.ones((n, hidden))
     if spins == "random":
         h = jax.random.rademacher(start_key, (n, hidden), jnp.float32)
-    return np.asarray(_swept(model, h, jnp.asarray(sweeps), run_key))
+    (model, count, run_key), h = spread((model, jnp.asarray(sweeps), run_key), h)
+    return np.asarray(_swept(model, h, count, run_key))
 
 
 @eqx.filter_jit
