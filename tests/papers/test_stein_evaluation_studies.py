@@ -1,7 +1,6 @@
 """The studies that evaluate by Stein discrepancies: small runs, and formulas that hold at any size."""
 
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
