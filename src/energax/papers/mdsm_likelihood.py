@@ -38,7 +38,7 @@ from energax.evaluation import (
     summarise_likelihood,
 )
 from energax.evaluation.paths import fitted_base
-from energax.papers.models import TINY, Studied, trained
+from energax.papers.models import PERCEPTRON, TINY, Studied, trained
 from energax.papers.outcome import Outcome
 from energax.samplers import HMC
 from energax.tasks import score
@@ -69,8 +69,6 @@ class Size(NamedTuple):
     changes: dict[str, dict[str, Any]]
 
 
-# Of MNIST at scale "cpu", in place of its preset's patch mixer, which two cores train and anneal slowly.
-PERCEPTRON = {"energy": "mlp", "energy.width": 512, "energy.depth": 3, "fit.steps": 2000, "fit.ema": 0.99}
 SIZES = {
     "smoke": Size({"digits": (Annealed(5, 2, 8),)}, 50, {"digits": TINY}),
     "cpu": Size(
