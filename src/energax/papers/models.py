@@ -41,7 +41,7 @@ TINY: dict[str, Any] = {
     "sampler.anneal": 20,
     "sampler.cool": 5,
 }
-# Of MNIST's like in a minute or two on two cores, where the presets take ten; a network alone, without a base.
+# Of MNIST's like in a minute or two on two cores, where the presets take ten; without a base.
 PERCEPTRON: dict[str, Any] = {
     "energy": "mlp",
     "energy.base": "none",
