@@ -141,7 +141,7 @@ class Size:
 BOTH = ("mnist", "fashion_mnist")
 SIZES = {
     "smoke": Size(("digits",), 17, 1_000, 32, 10, 60, 64, 1e-3, 1e-3, sweeps=20, judged=100),
-    "cpu": Size(BOTH, 256, 20_000, 256, 100, 2_500, 100, 1e-3, 1e-3, 1_000, judged=256, pool=2, penalty=1.0),
+    "cpu": Size(BOTH, 256, 20_000, 256, 100, 1_500, 100, 1e-3, 1e-3, 1_000, judged=256, pool=2, penalty=1.0),
     "paper": Size(BOTH, 256, 60_000, 1_000, 100, 23_400, 256, 1e-4, 1e-3, sweeps=2_000, judged=1_000),
 }
 
