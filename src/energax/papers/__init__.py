@@ -324,7 +324,7 @@ STUDIES: dict[str, Study] = {
             name="lsd-images",
             title="Deep energies and machines of images by LSD: the fit at the data, and where chains end",
             source="Grathwohl et al. (2020), §8.2, B.6, C.3 and figures 9, 11–14",
-            cost="cpu: MNIST and Fashion-MNIST in 14 × 14, six trainings, ten minutes; paper: 28 × 28",
+            cost="cpu: MNIST and Fashion-MNIST in 14 × 14, six trainings, seven minutes; paper: 28 × 28",
             module="lsd_images",
         ),
         Study(
