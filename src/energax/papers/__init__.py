@@ -331,7 +331,7 @@ STUDIES: dict[str, Study] = {
             name="lsd-images",
             title="Deep energies and machines of images by LSD: the fit at the data, and where chains end",
             source="Grathwohl et al. (2020), §8.2, B.6, C.3 and figures 9, 11–14",
-            cost="cpu: MNIST and Fashion-MNIST in 7 × 7, four trainings, three minutes; paper: 28 × 28",
+            cost="cpu: MNIST and Fashion-MNIST in 14 × 14, six trainings, seven minutes; paper: 28 × 28",
             module="lsd_images",
         ),
         Study(
@@ -359,7 +359,7 @@ STUDIES: dict[str, Study] = {
             name="lsd-flows",
             title="Does the discrepancy rank a flow's checkpoints as its exact likelihood does?",
             source="Grathwohl et al. (2020), §7.2, B.3, figure 7",
-            cost="cpu: a coupling flow on MNIST at 14 × 14, ten checkpoints, minutes; paper: 28 × 28, wider",
+            cost="cpu: two flows on MNIST at 14 × 14, ten checkpoints, minutes; paper: 28 × 28, wider",
             module="lsd_flows",
         ),
         Study(
