@@ -238,6 +238,8 @@ def test_mistakes_are_named():
         TWO.log_prob_visible(jnp.zeros(4))
     with pytest.raises(ex.InputError, match="hidden must be a sequence of at least one layer"):
         DeepBoltzmannMachine((2,), (), key=KEY)
+    with pytest.raises(ex.InputError, match="hidden must be a sequence of at least one layer"):
+        DeepBoltzmannMachine((2,), 3, key=KEY)
     large = DeepBoltzmannMachine((784,), (500, 1000), key=KEY)
     with pytest.raises(ex.InputError, match=r"\(1784 even, 500 odd units\) must be at most 20 units"):
         large.log_normalizer()

@@ -79,7 +79,8 @@ class DeepBoltzmannMachine(Normalised):
         key: Key,
     ):
         self.event_shape = check_event_shape("DeepBoltzmannMachine", event_shape)
-        check(len(hidden) > 0, "DeepBoltzmannMachine", "hidden", "a sequence of at least one layer", hidden)
+        several = isinstance(hidden, Sequence) and len(hidden) > 0
+        check(several, "DeepBoltzmannMachine", "hidden", "a sequence of at least one layer", hidden)
         sizes = [check_integer("DeepBoltzmannMachine", "hidden", m, at_least=1) for m in hidden]
         shapes = [self.event_shape, *((m,) for m in sizes)]
         rbms = [
