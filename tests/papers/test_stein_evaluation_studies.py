@@ -116,7 +116,7 @@ def test_power_is_lost_where_only_the_longer_training_rejects():
     told = lsd_gof.lost(few, each([1, 0, *[1] * 8], 3.0, 300), (100, 1_000))
     assert "100 steps of the critic reject 0.20 (0.03–0.56), 1,000 reject 0.90 (0.55–1.00);" in told
     # 8 against 1: 2 (1 + 9)/2⁹ = 0.039.
-    assert "8 only 1,000 do, 1 only 100: the power lost is +0.70 (clear: p = 0.039 by the signs; at" in told
+    assert "8 by 1,000 alone, 1 by 100 alone: the power lost is +0.70 (clear: p = 0.039 by the" in told
     assert "at most 0.97). t is +2.00 ± 0.00 larger with 1,000 (clear)" in told
     assert "of step 90 and 300 (medians)" in told
     assert "power lost is +0.00 (not clear: p = 1" in lsd_gof.lost(few, few, (100, 1_000))

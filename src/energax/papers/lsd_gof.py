@@ -362,7 +362,7 @@ def lost(few: list[Any], many: list[Any], steps: tuple[int, int]) -> str:
     a, b = (f"{count:,}" for count in steps)
     return (
         f"{a} steps of the critic reject {_share(few, LEARNED)}, {b} reject {_share(many, LEARNED)};"
-        f" {gained} only {b} do, {missed} only {a}: the power lost is {(gained - missed) / n:+.2f}"
+        f" {gained} by {b} alone, {missed} by {a} alone: the power lost is {(gained - missed) / n:+.2f}"
         f" ({_clear(p <= ALPHA)}: p = {p:.2g} by the signs; at most {_interval(gained, n)[1]:.2f})."
         f" t is {t.mean:+.2f} ± {t.error:.2f} larger with {b} ({_clear(t.clear)}); the critics kept"
         f" are of step {kept[0]:g} and {kept[1]:g} (medians)"
