@@ -94,9 +94,11 @@ def test_options_are_the_constructors_arguments():
         options.VariationalOptions: ex.objectives.DeepBoltzmannLikelihood,
     }
     # Two numbers stand for the sampler, and two for the buffer of improved contrastive divergence; the
-    # stack that a deep machine starts as is trained once all else has been checked.
-    built = {"chain", "step_size", "size", "restart", "pretrain"}
-    indirect = (options.DynamicsOptions, options.DeepBoltzmannOptions)
+    # stack that a deep machine starts as is trained once all else has been checked; what a network stands
+    # on is made around it.
+    built = {"chain", "step_size", "size", "restart", "pretrain", "base"}
+    networks = (options.MLPOptions, options.PatchMixerOptions, options.ResNetOptions)
+    indirect = (options.DynamicsOptions, options.DeepBoltzmannOptions, *networks)
     assert set(pairs) == {*options.ENERGIES.values(), *options.OBJECTIVES.values()}
     for chosen, made in pairs.items():
         arguments = dict(inspect.signature(made).parameters)
