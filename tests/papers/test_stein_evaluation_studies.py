@@ -1,7 +1,6 @@
 """The studies that evaluate by Stein discrepancies: small runs, and formulas that hold at any size."""
 
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +9,7 @@ import pytest
 
 from energax import InputError
 from energax.energies import Critic
-from energax.evaluation import fssd_test, ksd_test
-from energax.papers import STUDIES, lsd_critic, lsd_gof, lsd_rbm_evaluation, mcmc_judged
+from energax.papers import STUDIES, lsd_critic, lsd_gof, mcmc_judged
 from energax.papers.critic_path import RULES, Path, chosen
 from energax.stein import stein_operator
 from energax.testing import assert_mean
@@ -63,17 +61,6 @@ def test_the_study_of_discrepancies_of_machines(tmp_path):
         assert near["bound"] == 0
         assert 0.3 * far["bound"] < far["found"]["LSD"][0] < far["bound"] + 5 * far["found"]["LSD"][1]
         assert far["found"]["KSD"][0] > near["found"]["KSD"][0]
-
-
-def test_values_of_kernels_are_those_of_the_tests(key):
-    x = np.asarray(1.2 * jax.random.normal(key, (300, 3)))
-    found = fssd_test(x, scores=-x, key=key, optimise=False)
-    settings: Any = found.settings
-    value, _ = lsd_rbm_evaluation.finite_set(x, -x, settings["locations"], settings["bandwidth"])
-    assert value == pytest.approx(settings["discrepancy"], rel=1e-3)
-    pairs = lsd_rbm_evaluation.pairwise(x, -x, jax.random.split(key)[0])
-    test = ksd_test(x, scores=-x, kernel="rbf", bandwidth="discrepancy", statistic="u", draws=10, key=key)
-    assert pairs["KSD"][0] == pytest.approx(test.settings["discrepancy"], rel=1e-3)
 
 
 @pytest.mark.study
