@@ -94,5 +94,7 @@ def test_mistakes_are_named():
     normal = Gaussian(jnp.zeros(2), jnp.eye(2))
     with pytest.raises(ex.InputError, match="WithRadialBase: scale must be a finite number above 0; got 0"):
         WithRadialBase(normal, 0.0, 0.0)
+    with pytest.raises(ex.InputError, match=r"WithRadialBase: mean must be a number or of shape \(2,\)"):
+        WithRadialBase.from_data(normal, np.zeros((5, 3)))
     with pytest.raises(ex.InputError, match="WithRadialBase: sigma_0 must be a finite number above 0"):
         WithRadialBase(normal, sigma_0=-1.0)

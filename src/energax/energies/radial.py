@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from energax.checks import check_number
+from energax.checks import check, check_number
 from energax.derivatives import evaluate
 from energax.edges import has_edge
 from energax.energies.base import Energy
@@ -40,7 +40,7 @@ class WithRadialBase(Energy):
     energy
         Any energy over one array of d numbers.
     mean, scale
-        Initial μ, broadcast to the event's shape, and s > 0: for data, the mean of each coordinate and the
+        Initial μ, a number or of the event's shape, and s > 0: for data, the mean of each coordinate and the
         root of the mean of their variances. Both are learned.
     sigma_0
         σ₀ > 0 of the objective, `MultiscaleDenoisingScoreMatching(sigma_0=)`. A constant: not learned.
@@ -48,7 +48,7 @@ class WithRadialBase(Energy):
     Raises
     ------
     InputError
-        If scale or sigma_0 is not positive.
+        If scale or sigma_0 is not positive, or the mean is of another shape.
     """
 
     energy: Energy
@@ -58,6 +58,14 @@ class WithRadialBase(Energy):
 
     def __init__(self, energy: Energy, mean: ArrayLike = 0.0, scale: float = 1.0, *, sigma_0: float = 0.1):
         self.energy = energy
+        shape = tuple(energy.event_shape)
+        check(
+            np.shape(mean) in ((), shape),
+            "WithRadialBase",
+            "mean",
+            f"a number or of shape {shape}",
+            np.shape(mean),
+        )
         self.mean = jnp.broadcast_to(jnp.asarray(mean, jnp.float32), energy.event_shape)
         self.log_scale = jnp.log(jnp.float32(check_number("WithRadialBase", "scale", scale, above=0)))
         self.sigma_0 = check_number("WithRadialBase", "sigma_0", sigma_0, above=0)
