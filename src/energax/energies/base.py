@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import equinox as eqx
 
+from energax.edges import has_edge
 from energax.typing import Condition, Event, Events, Key, Scalar
 
 if TYPE_CHECKING:
     from energax.energies.composition import Sum, Tempered
 
-__all__ = ["Energy", "Normalised"]
+__all__ = ["Energy", "Normalised", "OfAnother"]
 
 
 class Energy(eqx.Module):
@@ -44,6 +45,28 @@ class Energy(eqx.Module):
         from energax.energies.composition import Tempered
 
         return Tempered(self, temperature)
+
+
+class OfAnother(Energy):
+    """An energy made of one other, over the same events: its density ends where the other's does.
+
+    Parameters
+    ----------
+    energy
+        The other.
+    """
+
+    energy: eqx.AbstractVar[Energy]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one event."""
+        return self.energy.event_shape
+
+    @property
+    def has_edge(self) -> bool:
+        """That of the energy."""
+        return has_edge(self.energy)
 
 
 class Normalised(Energy):

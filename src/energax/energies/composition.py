@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from energax.checks import check, check_number
 from energax.derivatives import evaluate
 from energax.edges import has_edge
-from energax.energies.base import Energy
+from energax.energies.base import Energy, OfAnother
 from energax.typing import Array, ArrayLike, Condition, Event, Float, Scalar
 
 __all__ = ["Mixture", "Sum", "Tempered", "WithGaussianBase", "WithLogNormalizer"]
@@ -97,7 +97,7 @@ class Mixture(Energy):
         return -jax.nn.logsumexp(jax.nn.log_softmax(self.logits) - energies)
 
 
-class Tempered(Energy):
+class Tempered(OfAnother):
     """E(x)/T, the energy at temperature T: T > 1 flattens, T < 1 sharpens.
 
     Parameters
@@ -115,22 +115,12 @@ class Tempered(Energy):
         self.energy = energy
         self.temperature = check_number("Tempered", "temperature", temperature, above=0)
 
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one event."""
-        return self.energy.event_shape
-
-    @property
-    def has_edge(self) -> bool:
-        """That of the energy."""
-        return has_edge(self.energy)
-
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x)/T."""
         return evaluate(self.energy, x, condition) / self.temperature
 
 
-class WithGaussianBase(Energy):
+class WithGaussianBase(OfAnother):
     """E(x) + Σ_i (x_i − μ_i)² / (2β_i²): an energy times a learnable diagonal Gaussian.
 
     Grathwohl et al. (2020), eq. 15 and 17.
@@ -157,23 +147,13 @@ class WithGaussianBase(Energy):
         self.mean = jnp.broadcast_to(jnp.asarray(mean, jnp.float32), energy.event_shape)
         self.log_scale = jnp.broadcast_to(jnp.log(scale), energy.event_shape)
 
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one event."""
-        return self.energy.event_shape
-
-    @property
-    def has_edge(self) -> bool:
-        """That of the energy."""
-        return has_edge(self.energy)
-
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x) with the base's energy added."""
         z = (x - self.mean) * jnp.exp(-self.log_scale)
         return evaluate(self.energy, x, condition) + 0.5 * jnp.sum(z**2)
 
 
-class WithLogNormalizer(Energy):
+class WithLogNormalizer(OfAnother):
     """E(x) with its log Z, as learned or estimated elsewhere: log p(x) = −E(x) − log Z.
 
     Parameters
@@ -192,16 +172,6 @@ class WithLogNormalizer(Energy):
         self.energy = energy
         self.log_z = jnp.asarray(log_z, jnp.float32)
         check(self.log_z.shape == (), "WithLogNormalizer", "log_z", "one number", f"shape {self.log_z.shape}")
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one event."""
-        return self.energy.event_shape
-
-    @property
-    def has_edge(self) -> bool:
-        """That of the energy."""
-        return has_edge(self.energy)
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x)."""

@@ -14,14 +14,13 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from energax.checks import check_number
-from energax.edges import has_edge
-from energax.energies.base import Energy
+from energax.energies.base import Energy, OfAnother
 from energax.typing import Array, Condition, Event, Scalar
 
 __all__ = ["Posterior"]
 
 
-class Posterior(Energy):
+class Posterior(OfAnother):
     """E(x | y) = E(x) + ‖y − A x‖² / 2s², the observation y being the condition.
 
     Parameters
@@ -43,16 +42,6 @@ class Posterior(Energy):
         self.energy = energy
         self.operator = operator
         self.noise = check_number("Posterior", "noise", noise, above=0)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one event."""
-        return self.energy.event_shape
-
-    @property
-    def has_edge(self) -> bool:
-        """That of the prior."""
-        return has_edge(self.energy)
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x | y) for the observation y given as the condition."""

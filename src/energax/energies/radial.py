@@ -23,14 +23,13 @@ from jax.typing import ArrayLike
 
 from energax.checks import check, check_number
 from energax.derivatives import evaluate
-from energax.edges import has_edge
-from energax.energies.base import Energy
+from energax.energies.base import Energy, OfAnother
 from energax.typing import Array, Condition, Event, Float, Scalar
 
 __all__ = ["WithRadialBase"]
 
 
-class WithRadialBase(Energy):
+class WithRadialBase(OfAnother):
     """E(x) + (d/2σ₀²)(r² − s² log(1 + r²/s²)) with r² = ‖x − μ‖²/d: an energy that starts out denoising.
 
     For multiscale denoising score matching (Li, Chen & Sommer 2019); derived in `energies.radial`.
@@ -83,16 +82,6 @@ class WithRadialBase(Energy):
         """
         x = np.asarray(x, np.float32)
         return cls(energy, x.mean(0), max(float(np.sqrt(x.var(0).mean())), 1e-3), sigma_0=sigma_0)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one event."""
-        return self.energy.event_shape
-
-    @property
-    def has_edge(self) -> bool:
-        """That of the energy."""
-        return has_edge(self.energy)
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x) with the base's energy added."""

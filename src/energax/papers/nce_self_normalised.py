@@ -45,7 +45,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from energax.energies import MLP, BernoulliRBM, Gaussian, GaussianMixture, WithGaussianBase
-from energax.energies.base import Energy, Normalised
+from energax.energies.base import Normalised, OfAnother
 from energax.energies.enumeration import all_bits
 from energax.evaluation import quadrature_log_normalizer
 from energax.objectives import NoiseContrastiveEstimation
@@ -114,7 +114,7 @@ SIZES = {
 }
 
 
-class Shifted(Energy):
+class Shifted(OfAnother):
     """E(x) + b: an energy with a constant that is learned.
 
     Parameters
@@ -131,11 +131,6 @@ class Shifted(Energy):
     def __init__(self, energy: Normalised, constant: float | Scalar = 0.0):
         self.energy = energy
         self.constant = jnp.asarray(constant, jnp.float32)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one event."""
-        return self.energy.event_shape
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x) + b."""
