@@ -69,3 +69,13 @@ def test_mistakes_are_named():
         one + two
     with pytest.raises(ex.InputError, match="temperature must be a finite number above 0"):
         one / 0.0
+    shape = r"must be a number or of a shape that broadcasts to \(2,\); got shape"
+    for wrong in (jnp.ones(3), jnp.ones((1, 2)), jnp.ones(0)):
+        with pytest.raises(ex.InputError, match=f"WithGaussianBase: mean {shape}"):
+            WithGaussianBase(one, wrong)
+    for wrong in (jnp.ones(3), jnp.ones((1, 2)), jnp.ones(0)):
+        with pytest.raises(ex.InputError, match=f"WithGaussianBase: scale {shape}"):
+            WithGaussianBase(one, 0.0, wrong)
+    assert WithGaussianBase(one, jnp.ones(1), jnp.ones(2)).mean.shape == (2,)
+    with pytest.raises(ex.InputError, match="WithGaussianBase: scale must be positive"):
+        WithGaussianBase(one, 0.0, jnp.array([1.0, 0.0]))

@@ -132,6 +132,11 @@ class WithGaussianBase(OfAnother):
     mean, scale
         Initial μ and β > 0, broadcast to the event's shape; for data, its mean and its
         standard deviation.
+
+    Raises
+    ------
+    InputError
+        If a scale is not positive, or mean or scale is of a shape that the event's does not take.
     """
 
     energy: Energy
@@ -140,17 +145,27 @@ class WithGaussianBase(OfAnother):
 
     def __init__(self, energy: Energy, mean: ArrayLike = 0.0, scale: ArrayLike = 1.0):
         self.energy = energy
-        scale = jnp.asarray(scale, jnp.float32)
+        self.mean = _spread("mean", mean, energy.event_shape)
+        scale = _spread("scale", scale, energy.event_shape)
         check(
             bool(jnp.all(scale > 0)), "WithGaussianBase", "scale", "positive", f"a minimum of {scale.min()}"
         )
-        self.mean = jnp.broadcast_to(jnp.asarray(mean, jnp.float32), energy.event_shape)
-        self.log_scale = jnp.broadcast_to(jnp.log(scale), energy.event_shape)
+        self.log_scale = jnp.log(scale)
 
     def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
         """Return E(x) with the base's energy added."""
         z = (x - self.mean) * jnp.exp(-self.log_scale)
         return evaluate(self.energy, x, condition) + 0.5 * jnp.sum(z**2)
+
+
+def _spread(name: str, value: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """Return a base's mean or scale, given for fewer coordinates, for each of them."""
+    value = jnp.asarray(value, jnp.float32)
+    ends = zip(reversed(value.shape), reversed(shape), strict=False)
+    fits = value.ndim <= len(shape) and all(had in (1, wanted) for had, wanted in ends)
+    allowed = f"a number or of a shape that broadcasts to {shape}"
+    check(fits, "WithGaussianBase", name, allowed, f"shape {value.shape}")
+    return jnp.broadcast_to(value, shape)
 
 
 class WithLogNormalizer(OfAnother):
