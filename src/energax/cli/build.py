@@ -21,6 +21,7 @@ from energax.options import MACHINES, DynamicsOptions, FlowContrastOptions, of_b
 from energax.samplers.pools import Normal, Replay
 from energax.tasks import way
 from energax.tasks.way import chain
+from energax.training.bases import network_options, on_base
 from energax.training.mesh import data_mesh
 from energax.typing import Array
 
@@ -259,9 +260,7 @@ def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Arr
         return made.from_data(seen, **options, key=key)
     if config.energy == "multigrid":
         return made(seen, **options, key=key)
-    based = options.pop("base", "none") == "radial"
-    wanted = f"'none' for the objective {config.objective} ('radial' is of 'multiscale')"
-    check(not based or config.objective == "multiscale", "train", "energy.base", wanted, "'radial'")
+    options = network_options(config)
     told = config.objective == "noise-conditional"
     if told:
         allowed = f"one that takes a condition, {', '.join(CONDITIONED)}, for a noise-conditional objective"
@@ -270,11 +269,7 @@ def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Arr
     if config.energy in FIELDS:
         allowed = f"an energy (mlp, mixer or resnet) for the objective {config.objective}"
         check(config.objective in FIELDS_DO, "train", "--energy", allowed, config.energy)
-    network = made(shape, **options, key=key)
-    if based:
-        # Of 1,000 rows: a pixel that none of them shows has a mean of its own to learn.
-        scale = max(float(np.sqrt(seen.var(0).mean())), 1e-3)
-        return energies.WithRadialBase(network, seen.mean(0), scale, sigma_0=config.objective_options.sigma_0)
+    network = on_base(made(shape, **options, key=key), config, seen)
     model = Score(network) if config.energy in FIELDS else network
     if not told:
         return model

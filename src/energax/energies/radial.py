@@ -19,12 +19,11 @@ from __future__ import annotations
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from energax.checks import check, check_number
 from energax.derivatives import evaluate
 from energax.energies.base import Energy, OfAnother
-from energax.typing import Array, Condition, Event, Float, Scalar
+from energax.typing import Array, ArrayLike, Condition, Event, Float, Scalar
 
 __all__ = ["WithRadialBase"]
 

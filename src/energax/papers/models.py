@@ -29,6 +29,7 @@ from energax.samplers import Observer, Run
 from energax.tasks import Way, anneal, way
 from energax.tasks.rows import to_data, to_model
 from energax.training import fit, modelfile
+from energax.training.bases import network_options, on_base
 from energax.typing import Key, Model
 
 __all__ = ["PERCEPTRON", "TINY", "Studied", "trained"]
@@ -149,13 +150,10 @@ def trained(
     else:
         progress(f"training an energy of {name}: {config.fit.steps:,} steps")
         model_key, fit_key = jax.random.split(jax.random.key(config.seed))
-        made, options = NETWORKS[config.energy], dict(vars(config.energy_options))
-        based = options.pop("base") == "radial"
+        made, options = NETWORKS[config.energy], network_options(config)
         start = eqx.filter_jit(lambda k: made(shape, **options, key=k))(model_key)
         objective = MultiscaleDenoisingScoreMatching(**vars(config.objective_options))
-        if based:
-            seen = jax.jit(jax.vmap(pipeline.forward))(dataset.train[:1000])
-            start = energies.WithRadialBase.from_data(start, seen, sigma_0=config.objective_options.sigma_0)
+        start = on_base(start, config, jax.jit(jax.vmap(pipeline.forward))(dataset.train[:1000]))
         found = fit(
             start, objective, dataset.train, preprocessing=pipeline, key=fit_key, config=config.fit,
             progress=False,
