@@ -71,6 +71,24 @@ def test_a_held_out_gaussian_is_reached_at_the_last_level(key):
     assert_mean(covariance, expected, "covariance", allowance=0.2)
 
 
+def test_the_step_of_ncsnv2_leaves_a_level_nearest_to_its_noise():
+    # NCSNv2's own: 232 levels from 50 to 0.01, T = 5, gives ε = 6.2e-6 for α = ε, twice that here.
+    own = AnnealedNoiseLangevin.ncsnv2(np.geomspace(50, 0.01, 232))
+    assert (own.steps_per_level, own.horizon) == (5, 232 * 5 + 1)
+    assert 0.7 < float(own.epsilon) / 2 / 6.2e-6 < 1.4
+
+    def left(epsilon, T, gamma):  # of a point seen through noise 1, s = −x: x ← x + ½εs + √ε z
+        variance = gamma**2
+        for _ in range(T):
+            variance = (1 - epsilon / 2) ** 2 * variance + epsilon
+        return abs(variance - 1)
+
+    for T, gamma in ((2, 1.9), (5, 1.04), (20, 1.9), (100, 1.3)):
+        ladder = 0.1 * gamma ** np.arange(3)[::-1]
+        epsilon = float(AnnealedNoiseLangevin.ncsnv2(ladder, T).epsilon) / 0.1**2
+        assert left(epsilon, T, gamma) < min(left(f * epsilon, T, gamma) for f in (0.9, 1.1))
+
+
 def test_known_coordinates_carry_the_noise_of_the_level(key):
     rho, a = 0.8, 1.5
     truth = ex.energies.Gaussian(jnp.zeros(2), jnp.array([[1.0, rho], [rho, 1.0]]))
@@ -93,6 +111,10 @@ def test_mistakes_are_named(key):
         AnnealedNoiseLangevin([0.1, 1.0])
     with pytest.raises(ex.InputError, match=r"epsilon must be below 4 σ_L² = 0\.04; got 1"):
         AnnealedNoiseLangevin([1.0, 0.1], 1.0)
+    with pytest.raises(ex.InputError, match=r"sigmas must be a ladder of two levels or more; got \[1\.0\]"):
+        AnnealedNoiseLangevin.ncsnv2([1.0])
+    with pytest.raises(ex.InputError, match="sigmas must be positive numbers, the largest first"):
+        AnnealedNoiseLangevin.ncsnv2([0.1, 1.0])
     with pytest.raises(ex.InputError, match=r"noise-conditional one with a method `at\(sigma\)`"):
         run(AnnealedNoiseLangevin([1.0, 0.1]), FAR, jnp.zeros((2, 2)), key=key)
     model = Smoothings(FAR)

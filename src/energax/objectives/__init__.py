@@ -32,7 +32,7 @@ from energax.objectives.multigrid import MultigridContrastiveDivergence
 from energax.objectives.multiscale import MultiscaleDenoisingScoreMatching
 from energax.objectives.neural_sampler import FisherNeuralSampler, KernelNeuralSampler
 from energax.objectives.noise import noise_kind
-from energax.objectives.noise_conditional import NoiseConditionalScoreMatching, noise_ladder, noise_step
+from energax.objectives.noise_conditional import NoiseConditionalScoreMatching, noise_ladder
 from energax.objectives.noise_contrastive import (
     BregmanNoiseContrastiveEstimation,
     ClassificationEstimate,
@@ -105,5 +105,4 @@ __all__ = [
     "importance_log_normalizer",
     "noise_kind",
     "noise_ladder",
-    "noise_step",
 ]

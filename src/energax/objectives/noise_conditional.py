@@ -33,7 +33,7 @@ from energax.objectives.requirements import require_smooth
 from energax.objectives.targets import SmoothedAtEachLevel
 from energax.typing import Array, ArrayLike, Events, Float, Key, Metrics, Model, Scalar
 
-__all__ = ["NoiseConditionalScoreMatching", "noise_ladder", "noise_step"]
+__all__ = ["NoiseConditionalScoreMatching", "noise_ladder"]
 
 LADDER_ROWS = 2000  # rows among which the largest distance is looked for
 BULK = 0.5  # share of one level's samples that the next must cover
@@ -145,43 +145,3 @@ def _ladder_ratio(d: int) -> float:
         return 2.0
     root = scipy.optimize.root_scalar(lambda gamma: overlap(gamma) - BULK, bracket=(1.0, 2.0))
     return float(root.root)
-
-
-def noise_step(sigmas: ArrayLike, steps_per_level: int) -> float:
-    """Propose ε of annealed Langevin dynamics: NCSNv2's rule (Song & Ermon 2020).
-
-    With α_i = ε σ_i²/σ_L² and s = −x/σ², T steps multiply the variance left over from the level
-    before, γ²σ_i², and add noise; the ratio of the result to σ_i²,
-
-        (1 − q)^{2T} (γ² − b) + b,      b = 2q/(1 − (1 − q)²),   q = ε/σ_L²,
-
-    should be one. Written for x ← x + αs + √(2α)z; `samplers.AnnealedNoiseLangevin` takes half
-    of its ε, so that twice the value found is returned.
-
-    Parameters
-    ----------
-    sigmas
-        The ladder, descending.
-    steps_per_level
-        T.
-    """
-    ladder = np.asarray(sigmas, np.float64)
-    check(
-        ladder.ndim == 1 and len(ladder) >= 2,
-        "noise_step",
-        "sigmas",
-        "a ladder of two levels or more",
-        ladder.shape,
-    )
-    check_integer("noise_step", "steps_per_level", steps_per_level, at_least=1)
-    gamma, T = float(ladder[0] / ladder[1]), steps_per_level
-
-    def excess(q: float) -> float:
-        b = 2 * q / (1 - (1 - q) ** 2)
-        return (1 - q) ** (2 * T) * (gamma**2 - b) + b - 1
-
-    # b = 1/(1 − q/2) > 1, so that the ratio stays above one: take the q that brings it nearest.
-    found = scipy.optimize.minimize_scalar(
-        lambda log_q: excess(np.exp(log_q)), bounds=(-18.0, 0.0), method="bounded"
-    )
-    return float(2 * np.exp(found.x) * ladder[-1] ** 2)

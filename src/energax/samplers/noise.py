@@ -7,14 +7,25 @@ For a noise-conditional model and levels σ_1 > … > σ_L, T steps at each,
 so that step and noise shrink with the level and the signal-to-noise ratio of a step stays the
 same. (The authors' code takes α_k s and √(2α_k) z: its ε is half of the one here.) The last
 step, if asked for, is the denoising of NCSNv2 (Song & Ermon 2020): x ← x + σ_L² s(x, σ_L).
+
+How large ε should be depends on T: NCSNv2's technique 4. Where the data are far smaller than the noise,
+s = −x/σ², and T steps make of the variance γ²σ² that a level comes with, γ the ratio of two levels,
+
+    σ² [(1 − q)^{2T} (γ² − b) + b],      b = 2q/(1 − (1 − q)²) = 1/(1 − q/2),   q = ε/2σ_L²,
+
+which should be σ². With few steps a level, as on a long ladder, small ones leave the noise of the level
+before; with many, larger ones than that asks for pass between modes better.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.optimize
 from jax.flatten_util import ravel_pytree
 
 from energax.checks import check, check_integer, check_number
@@ -68,6 +79,24 @@ class AnnealedNoiseLangevin(Sampler):
         self.epsilon = jnp.asarray(epsilon, jnp.float32)
         self.denoise = bool(denoise)
 
+    @classmethod
+    def ncsnv2(
+        cls, sigmas: ArrayLike, steps_per_level: int = 5, denoise: bool = True
+    ) -> AnnealedNoiseLangevin:
+        """Return the sampler of NCSNv2: ε by its rule (above), for few steps at each of many levels.
+
+        Parameters
+        ----------
+        sigmas, steps_per_level, denoise
+            As above; at least two levels. NCSNv2 takes T = 5 on its ladder, `objectives.noise_ladder`.
+        """
+        owner = "AnnealedNoiseLangevin"
+        ladder = np.atleast_1d(np.asarray(sigmas, np.float64))
+        check(ladder.size > 1, owner, "sigmas", "a ladder of two levels or more", ladder.tolist())
+        check_integer(owner, "steps_per_level", steps_per_level, at_least=1)
+        q = _nearest(float(ladder[0] / ladder[1]), steps_per_level)
+        return cls(ladder, 2 * q * float(ladder[-1]) ** 2, steps_per_level, denoise)
+
     @property
     def horizon(self) -> int:
         """L·T steps, and one more to denoise."""
@@ -109,3 +138,16 @@ class AnnealedNoiseLangevin(Sampler):
 def default_epsilon(sigma_min: float) -> float:
     """0.2 σ_L²: each step goes a tenth of the way, and the variance is 5 % too large (1/(1 − ε/4σ_L²))."""
     return 0.2 * sigma_min**2
+
+
+def _nearest(gamma: float, T: int) -> float:
+    """Return the q that leaves a level's variance nearest to σ²."""
+
+    def left(log_q: float) -> float:
+        q = np.exp(log_q)
+        b = 1 / (1 - q / 2)
+        return (1 - q) ** (2 * T) * (gamma**2 - b) + b
+
+    # Above σ² at any q in (0, 1): the least is the nearest.
+    found: Any = scipy.optimize.minimize_scalar(left, bounds=(-18.0, 0.0), method="bounded")
+    return float(np.exp(found.x))
