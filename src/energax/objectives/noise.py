@@ -1,4 +1,4 @@
-r"""The noise that data are told apart from: what a distribution must offer, and two fitted ones.
+r"""The noise that data are told apart from: what a distribution must offer, and those fitted to data.
 
 Noise-contrastive methods draw y ~ q and evaluate log q at data and at noise. Any object with
 `log_prob(x)` of one event and `sample` will do: one of `energies` with exact draws
@@ -26,7 +26,7 @@ import numpy as np
 from jax.core import Tracer
 
 from energax.checks import check, check_choice
-from energax.energies import Gaussian, IndependentBernoulli
+from energax.energies import Gaussian, IndependentBernoulli, Normalised
 from energax.objectives.requirements import require_binary, require_continuous, require_spread, two_valued
 from energax.typing import Array, Condition, Events, Float, Key, Scalar
 
@@ -61,6 +61,33 @@ class FittedGaussian(Gaussian):
     def __call__(self, x: Float[Array, " d"], condition: Condition | None = None) -> Scalar:
         """Return E(x)."""
         return 0.5 * jnp.sum((self.whitener @ (x - self.mean)) ** 2)
+
+
+class FittedDiagonal(Normalised):
+    """Independent normal coordinates that are not trained: N(μ, diag s²), d numbers of each and no matrix."""
+
+    mean: Float[Array, " d"]
+    scale: Float[Array, " d"]
+
+    def __init__(self, mean: Array, scale: Array):
+        self.mean, self.scale = mean, scale
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one event, (d,)."""
+        return self.mean.shape
+
+    def __call__(self, x: Float[Array, " d"], condition: Condition | None = None) -> Scalar:
+        """Return E(x)."""
+        return 0.5 * jnp.sum(((x - self.mean) / self.scale) ** 2)
+
+    def log_normalizer(self) -> Scalar:
+        """Return (d/2) log 2π + Σ_i log s_i."""
+        return 0.5 * self.mean.size * jnp.log(2 * jnp.pi) + jnp.sum(jnp.log(self.scale))
+
+    def sample(self, key: Key, n: int) -> Float[Array, "n d"]:
+        """Return n exact draws."""
+        return self.mean + self.scale * jax.random.normal(key, (n, self.mean.size))
 
 
 def draws(noise: Any, key: Key, n: int, event_shape: tuple[int, ...]) -> Array:
@@ -112,7 +139,7 @@ def fit_noise(owner: str, kind: str, x: Events) -> Any:
     scale = rows.std(0)
     require_spread(owner, x)
     if kind == "diagonal":
-        return FittedGaussian(rows.mean(0), jnp.diag(scale**2))
+        return FittedDiagonal(rows.mean(0), scale)
     correlation = jnp.atleast_2d(jnp.corrcoef(rows.T))
     values, axes = jnp.linalg.eigh(correlation)
     narrow = values < NARROWEST
