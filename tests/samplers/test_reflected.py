@@ -6,7 +6,7 @@ import pytest
 
 import energax as ex
 from energax.derivatives import Score, score
-from energax.samplers import HMC, MALA, NUTS, Langevin, Reflected, adapt, run
+from energax.samplers import HMC, MALA, NUTS, Climb, Langevin, ParallelTempering, Reflected, adapt, run
 from energax.samplers.metropolis import Chain
 from energax.samplers.reflected import fold
 from energax.testing import assert_mean
@@ -86,6 +86,17 @@ def test_a_step_size_is_found_behind_the_walls(key):
     assert 0.5 < found.acceptance < 0.8
     x = run(Reflected(found.sampler, 0.0, 1.0), BOX, BOX.sample(key, CHAINS), key=key, steps=10).x
     assert_mean(by_group(x), of_box(), "moments with the step found")
+
+
+def test_what_is_wrong_with_the_dynamics_is_told_behind_walls_and_up_the_scales():
+    replicas = ParallelTempering(Langevin(0.1), [1.0, 1e8])
+    for info in (
+        {"swaps": np.zeros((2, 1)), "swap_tries": np.ones((2, 1))},
+        {"swaps": np.ones((2, 1)), "swap_tries": np.ones((2, 1)), "acceptance": np.zeros(2)},
+    ):
+        assert len(replicas.troubles(info)) == 1  # which `run` warns of
+        for around in (Reflected(replicas, 0.0, 1.0), Climb(replicas, 2, 5)):
+            assert around.troubles(info) == replicas.troubles(info)
 
 
 class Free(Reflected):

@@ -15,12 +15,13 @@ here the sampler says what moves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from energax.checks import check, check_integer
 from energax.energies import Multigrid
@@ -193,6 +194,10 @@ class Climb(Sampler):
         start_key, step_key = jax.random.split(key)
         s = jnp.minimum(i // self.steps, self.levels - 1)
         return jax.lax.switch(s, [of_level(s) for s in range(self.levels)], state)
+
+    def troubles(self, info: Mapping[str, np.ndarray]) -> list[str]:
+        """Return what is wrong with the dynamics of the levels."""
+        return self.sampler.troubles(info)
 
     def position(self, state: Ascent) -> Array:
         """Return the image at full size: of a lower level, each pixel repeated."""

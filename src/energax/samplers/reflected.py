@@ -14,11 +14,13 @@ chains was 1.3 where 1 is true (tests/samplers/test_reflected.py); correct the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from energax.checks import check, check_number
 from energax.derivatives import Score, evaluate
@@ -94,6 +96,10 @@ class Reflected(Sampler):
     def step(self, model: Model, state: Any, key: Key, i: jax.Array) -> tuple[Any, Metrics]:
         """Return the state after step i of the chain in u."""
         return self.sampler.step(self.unfolded(model), state, key, i)
+
+    def troubles(self, info: Mapping[str, np.ndarray]) -> list[str]:
+        """Return what is wrong with the dynamics."""
+        return self.sampler.troubles(info)
 
     def position(self, state: Any) -> Event:
         """Return where the chain is, in the box."""
