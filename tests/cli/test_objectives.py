@@ -9,6 +9,7 @@ import pytest
 
 from energax import energies
 from energax.cli import main
+from energax.data import load as load_data
 from energax.options import OBJECTIVES, PAIRED
 from energax.tasks.rows import to_data
 from energax.training.modelfile import load
@@ -340,6 +341,19 @@ def test_one_row_that_is_no_state_leaves_no_folder(energax, here):
     assert status == 2
     assert "--preprocess must be one that gives zeros and ones for the energy bernoulli-rbm" in err
     assert "got 0.37 in row" in err
+    assert not (here / "run").exists()
+
+
+def test_one_held_out_row_that_is_no_state_leaves_no_folder(energax, here):
+    x = np.random.default_rng(0).integers(0, 2, (400, 4)).astype(np.float32)
+    np.save(here / "rows.npy", np.tile(np.arange(400.0)[:, None], (1, 4)))
+    x[int(load_data("rows.npy").test[7, 0]), 2] = 0.37
+    np.save(here / "rows.npy", x)
+    words = ["train", "rows.npy", "--preprocess", "flatten", "--energy", "bernoulli-rbm", "--out", "run"]
+    status, _, err = energax(*words, "--objective", "persistent-cd")
+    assert status == 2
+    assert "--preprocess must be one that gives zeros and ones for the energy bernoulli-rbm" in err
+    assert "got 0.37 in held-out row 7" in err
     assert not (here / "run").exists()
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import energax as ex
-from energax.objectives import DenoisingScoreMatching, MultiscaleDenoisingScoreMatching
+from energax.objectives import Batch, DenoisingScoreMatching, MultiscaleDenoisingScoreMatching
+from energax.training.fit import _check_states
 
 X = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
 KEY = jax.random.key(0)
@@ -14,6 +15,11 @@ MODEL = ex.energies.MLP((3,), width=4, depth=1, key=KEY)
 DSM = DenoisingScoreMatching(0.3)
 POSTERIOR = MultiscaleDenoisingScoreMatching(weighting="posterior")
 CLASSES = np.arange(50) % 4
+MACHINE = ex.energies.BernoulliRBM((3,), 2, key=KEY)
+BITS = (X > 0).astype(np.float32)
+STRAY = np.where(np.arange(150).reshape(50, 3) == 49, np.float32(0.3), BITS)
+BINARISE = ex.data.Pipeline((ex.data.Binarise(0.5),))
+PCD = ex.objectives.PersistentContrastiveDivergence(ex.samplers.BlockGibbs(1))
 
 
 def conditional(x, c):
@@ -34,6 +40,14 @@ SHIFT = ex.data.Pipeline((ex.data.Reshape((3,), (3, 1)),))
         (
             lambda: ex.fit(MODEL, DSM, X, key=KEY, preprocessing=SHIFT),
             r"of shape \(n, 3\) behind the preprocessing.*got shape \(50, 3, 1\)",
+        ),
+        (
+            lambda: ex.fit(MODEL, DSM, X, key=KEY, validation=X[:, :2]),
+            r"fit: validation must be of shape \(n, 3\), as .*got shape \(50, 2\)",
+        ),
+        (
+            lambda: ex.fit(MACHINE, PCD, BITS, key=KEY, validation=STRAY),
+            "fit: validation must be states of the BernoulliRBM, 0 and 1; .*got entries 0.3 in row 16",
         ),
         (lambda: ex.fit(MODEL, DenoisingScoreMatching, X, key=KEY), "got the class DenoisingScoreMatching"),
         (lambda: ex.fit(DSM, MODEL, X, key=KEY), "objective must be an objective, such as .*; got MLP"),
@@ -66,6 +80,19 @@ SHIFT = ex.data.Pipeline((ex.data.Reshape((3,), (3, 1)),))
 def test_it_is_refused(call, sentence):
     with pytest.raises(ex.InputError, match=sentence):
         call()
+
+
+def test_held_out_rows_are_held_to_the_states_that_training_rows_are():
+    _check_states(MACHINE, Batch(BITS), Batch(BITS), None)
+    _check_states(MACHINE, Batch(X), Batch(STRAY), None)  # of an objective of real rows
+    _check_states(MACHINE, Batch(X), Batch(STRAY), BINARISE)
+    real = ex.energies.GaussianBernoulliRBM((3,), 2, key=KEY)
+    _check_states(real, Batch(BITS), Batch(X), None)
+    spins = ex.data.Affine(0.5, 0.5)
+    ising = ex.energies.IsingGraph(np.zeros((3, 3)))
+    _check_states(ising, Batch(BITS), Batch(BITS), spins)
+    with pytest.raises(ex.InputError, match="validation must be states of the IsingGraph, -1 and 1;"):
+        _check_states(ising, Batch(BITS), Batch(STRAY), spins)
 
 
 def test_rows_tell_the_shape_of_an_event():

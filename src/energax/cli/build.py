@@ -212,7 +212,8 @@ def _with_noise(config: RunConfig, seen: np.ndarray) -> RunConfig:
 def _check_states(config: RunConfig, dataset: Dataset, pipeline: Pipeline) -> None:
     """Refuse other rows than of bits or spins where the energy has these states or the moves are flips.
 
-    All rows are looked at: one of them is enough to teach the energy what no state of it is.
+    All rows are looked at: one of them is enough to teach the energy what no state of it is, or, held out, to
+    judge it by that.
     """
     flips = of_bits(config.objective, config.objective_options)
     states = MACHINES.get(config.energy, "bits" if flips else None)
@@ -222,14 +223,15 @@ def _check_states(config: RunConfig, dataset: Dataset, pipeline: Pipeline) -> No
     forward = jax.jit(jax.vmap(pipeline.forward))
     whom = f"the energy {config.energy}" if config.energy in MACHINES else f"the objective {config.objective}"
     wanted = f"one that gives {'zeros and ones' if states == 'bits' else 'spins, −1 and 1,'} for {whom}"
-    for first in range(0, len(dataset.train), CHUNK):
-        rows = np.asarray(forward(dataset.train[first : first + CHUNK]))
-        other = (rows != low) & (rows != high)
-        if other.any():
-            row = first + int(np.argmax(other.reshape(len(rows), -1).any(axis=1)))
-            how = "binarise:T, T a threshold" + (", then spins" if states == "spins" else "")
-            got = f"{rows[other][0]:g} in row {row}"
-            check(False, "train", "--preprocess", f"{wanted} ({how})", got)
+    for name, x in (("row", dataset.train), ("held-out row", dataset.test)):
+        for first in range(0, len(x), CHUNK):
+            rows = np.asarray(forward(x[first : first + CHUNK]))
+            other = (rows != low) & (rows != high)
+            if other.any():
+                row = first + int(np.argmax(other.reshape(len(rows), -1).any(axis=1)))
+                how = "binarise:T, T a threshold" + (", then spins" if states == "spins" else "")
+                got = f"{rows[other][0]:g} in {name} {row}"
+                check(False, "train", "--preprocess", f"{wanted} ({how})", got)
 
 
 def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Array) -> Any:

@@ -23,6 +23,7 @@ from energax.typing import Condition, Events, Model
 
 __all__ = [
     "WALLED",
+    "first_stray",
     "require_binary",
     "require_continuous",
     "require_energy",
@@ -82,23 +83,36 @@ def require_within(owner: str, x: Events, low: float, high: float, instead: str)
         check(outside.size == 0, owner, "x", where, _few(outside[:1]))
 
 
-def require_states(owner: str, model: Model, x: Events) -> None:
+def require_states(owner: str, model: Model, x: Events, argument: str = "x") -> None:
     """Refuse data that a machine of bits or spins cannot take (`model.start` moves them)."""
-    if isinstance(x, Tracer) or not isinstance(x, jax.Array | np.ndarray) or not hasattr(model, "start"):
+    found = first_stray(model, x)
+    if found is None:
         return
+    value, row = found
+    beyond = np.stack([np.full(np.shape(x)[1:], v, np.float32) for v in (-2, 2)])
+    states = " and ".join(f"{v:g}" for v in np.unique(_visible(model, beyond)))
+    name = type(model).__name__
+    allowed = f"states of the {name}, {states}; for real numbers take a GaussianBernoulliRBM"
+    check(False, owner, argument, allowed, f"{_few([value])} in row {row}")
+
+
+def first_stray(model: Model, x: Events) -> tuple[float, int] | None:
+    """Return the first entry of rows that is no state of a machine, and its row; None if all are.
+
+    None, too, of models that move any row, and under a trace.
+    """
+    if isinstance(x, Tracer) or not isinstance(x, jax.Array | np.ndarray) or not hasattr(model, "start"):
+        return None
     for first in range(0, len(x), CHUNK):
         rows = x[first : first + CHUNK]
         nearest = _visible(model, rows)
         if isinstance(nearest, Tracer):  # concrete data, but computed with under a trace
-            return
+            return None
         off = np.asarray(rows != nearest)
         if off.any():
-            beyond = np.stack([np.full(rows.shape[1:], v, np.float32) for v in (-2, 2)])
-            states = " and ".join(f"{v:g}" for v in np.unique(_visible(model, beyond)))
-            name = type(model).__name__
-            allowed = f"states of the {name}, {states}; for real numbers take a GaussianBernoulliRBM"
-            row = first + int(np.argmax(off.reshape(len(rows), -1).any(axis=1)))
-            check(False, owner, "x", allowed, f"{_few(np.asarray(rows)[off][:1])} in row {row}")
+            row = int(np.argmax(off.reshape(len(rows), -1).any(axis=1)))
+            return float(np.asarray(rows)[off][0]), first + row
+    return None
 
 
 def _visible(model: Model, rows: Any) -> Any:

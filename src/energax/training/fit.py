@@ -32,6 +32,7 @@ from energax.devices import gather
 from energax.energies import WithLogNormalizer
 from energax.loops import compiles_loop
 from energax.objectives import Batch, LogNormalizer, Objective
+from energax.objectives.requirements import first_stray, require_states
 from energax.progress import ProgressBar
 from energax.training.checkpoint import Checkpoints
 from energax.training.health import Diagnosis, Monitor
@@ -45,6 +46,7 @@ from energax.typing import Condition, Events, Key, Model
 
 __all__ = ["Fit", "fit"]
 
+GLANCE = 1000  # training rows that tell whether a machine is to learn states
 CHUNK_SECONDS = 0.5  # how long a compiled chunk should take, so that the bar moves and Ctrl-C works
 
 
@@ -175,11 +177,13 @@ def fit(
     config = dataclasses.replace(config or FitConfig(), **settings)
     _check_roles(model, objective, key)
     data = _rows("x", x, condition)
-    _check_event(model, data, preprocessing)
+    _check_event("x", model, data, preprocessing)
     held_out = None
     if validation is not None:
         given = validation if isinstance(validation, Batch) else Batch(validation)
         held_out = _rows("validation", given.x, given.condition)
+        _check_event("validation", model, held_out, preprocessing)
+        _check_states(model, data, held_out, preprocessing)
     mesh = data_mesh(devices)
     whole = config.batch_size % mesh.size == 0
     check(whole, "fit", "batch_size", f"a multiple of the {mesh.size} devices", config.batch_size)
@@ -474,7 +478,20 @@ def _check_roles(model: Model, objective: Objective, key: Key) -> None:
     check(typed or raw, "fit", "key", "a key, such as jax.random.key(0)", repr(key)[:40])
 
 
-def _check_event(model: Model, data: Batch, preprocessing: Transform | None) -> None:
+def _check_states(model: Model, data: Batch, held_out: Batch, preprocessing: Transform | None) -> None:
+    """Refuse held-out rows that are no states of a machine, where the rows it is trained on are.
+
+    Of the latter the objective judges: some learn machines of other rows.
+    """
+    arrays = isinstance(data.x, np.ndarray) and isinstance(held_out.x, np.ndarray)
+    if not arrays or not hasattr(model, "start"):
+        return
+    forward: Any = jax.vmap((lambda x: x) if preprocessing is None else preprocessing.forward)
+    if first_stray(model, forward(data.x[:GLANCE])) is None:
+        require_states("fit", model, forward(held_out.x), "validation")
+
+
+def _check_event(name: str, model: Model, data: Batch, preprocessing: Transform | None) -> None:
     """Refuse rows that are no events of a model which says what its events are."""
     shape = getattr(model, "event_shape", None)
     if not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape):
@@ -486,7 +503,7 @@ def _check_event(model: Model, data: Batch, preprocessing: Transform | None) -> 
     behind = "" if preprocessing is None else " behind the preprocessing"
     wanted = "(n, " + ", ".join(map(str, shape)) + ")" if shape else "(n,)"
     got = f"shape {(len(data.x), *seen.shape)}"
-    check(seen.shape == shape, "fit", "x", f"of shape {wanted}{behind}, as the model has it", got)
+    check(seen.shape == shape, "fit", name, f"of shape {wanted}{behind}, as the model has it", got)
 
 
 @contextmanager
