@@ -36,9 +36,10 @@ from energax.evaluation import (
     plan_annealing,
     reverse_annealed_importance_sampling,
 )
+from energax.evaluation.bases import fitted_base
 from energax.evaluation.importance import AnnealedWeights
 from energax.evaluation.partition import _ends, _without_chains
-from energax.evaluation.paths import fitted_base, path_between
+from energax.evaluation.paths import path_between
 from energax.samplers import HMC, MALA, BitGibbs, Langevin
 from energax.testing import assert_mean
 from energax.testing.statistics import FALSE_ALARM, StatisticalError

@@ -37,7 +37,8 @@ import scipy.special
 from energax.checks import check, check_choice, check_integer
 from energax.derivatives import Score
 from energax.energies import IndependentBernoulli
-from energax.evaluation.paths import BlockPath, GaussianBase, Geometric, Path, path_between
+from energax.evaluation.bases import GaussianBase
+from energax.evaluation.paths import BlockPath, Geometric, Path, path_between
 from energax.loops import compiles_loop, fori
 from energax.samplers import HMC, MALA, BitGibbs, BlockGibbs, Langevin, Sampler
 from energax.typing import Array, ArrayLike, Float, Key, Model, Scalar

@@ -37,7 +37,7 @@ from energax.evaluation import (
     log_normalizer,
     summarise_likelihood,
 )
-from energax.evaluation.paths import fitted_base
+from energax.evaluation.bases import fitted_base
 from energax.papers.models import PERCEPTRON, TINY, Studied, trained
 from energax.papers.outcome import Outcome
 from energax.samplers import HMC
