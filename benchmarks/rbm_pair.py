@@ -26,7 +26,7 @@ from benchmarks.harness import Pair, close
 from energax.config import FitConfig
 from energax.objectives import Batch, PersistentContrastiveDivergence
 from energax.samplers import BlockGibbs
-from energax.training.fit import _Loop  # the moving parts of `fit`, without its files and signals
+from energax.training.loop import Loop  # the moving parts of `fit`, without its files and signals
 
 __all__ = ["BATCH", "HIDDEN", "rbm_pair"]
 
@@ -56,7 +56,7 @@ def rbm_pair(peer_of: Callable[[np.ndarray, int], Callable[[], Any]], *, units: 
     machine = ex.energies.BernoulliRBM((VISIBLE,), HIDDEN, key=jax.random.key(0))
     objective = PersistentContrastiveDivergence(BlockGibbs(), 1, chains=BATCH)
     config = FitConfig(steps=100_000, batch_size=BATCH, log_every=units, ema=0.0)
-    ours = _Loop(machine, objective, Batch(bits), None, None, config, None, jax.random.key(1))
+    ours = Loop(machine, objective, Batch(bits), None, None, config, None, jax.random.key(1))
 
     def verify() -> dict[str, float]:
         """Compare the law of the visible bits, and the gradient with the chains where ours ended."""

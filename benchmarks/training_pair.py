@@ -16,7 +16,7 @@ from benchmarks.torch_side import MDSM, Loss, Trainer, copy_of, flat, flat_torch
 from energax.config import FitConfig
 from energax.objectives import Batch, MultiscaleDenoisingScoreMatching, Objective
 from energax.objectives.denoising import add_noise
-from energax.training.fit import _Loop  # the moving parts of `fit`, without its files and signals
+from energax.training.loop import Loop  # the moving parts of `fit`, without its files and signals
 from energax.training.mesh import data_mesh
 from energax.training.order import rows_of_steps
 
@@ -79,7 +79,7 @@ def training_pair(
     horizon = 100_000
     config = FitConfig(steps=horizon, batch_size=batch_size, log_every=units)
     mesh = data_mesh(jax.devices()) if cores else None
-    ours = _Loop(energy, objective, Batch(data), None, None, config, mesh, jax.random.key(1))
+    ours = Loop(energy, objective, Batch(data), None, None, config, mesh, jax.random.key(1))
     assert ours.compiled == (loop == "compiled"), f"fit chose another loop than the {loop} one"
 
     channels_first = (0, 3, 1, 2) if data.ndim == 4 else tuple(range(data.ndim))

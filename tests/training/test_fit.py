@@ -1,6 +1,5 @@
 """The loop: it compiles once, resumes to the bit, averages without bias, and never hides a NaN."""
 
-import importlib
 import shutil
 
 import equinox as eqx
@@ -17,13 +16,12 @@ from energax.objectives import (
     Objective,
     ScoreMatching,
 )
+from energax.training import loop as loop_module
 from energax.training.checkpoint import Checkpoints
 from energax.training.fit import fit as fit_function
 from energax.training.log import read_metrics
 from energax.training.order import rows_of_steps
 from energax.training.state import seen
-
-loop_module = importlib.import_module("energax.training.fit")  # `training.fit` is the function
 
 SETTINGS = {"batch_size": 32, "log_every": 10, "checkpoint_every": 20, "progress": False}
 

@@ -4,7 +4,6 @@ The natural way: persistent Langevin chains of step η are unstable where the pr
 2/η, and a Gaussian that is fitted to narrow data gets there in the midst of training.
 """
 
-import importlib
 import json
 import os
 import shutil
@@ -19,11 +18,10 @@ import pytest
 import energax as ex
 from energax.objectives import DenoisingScoreMatching, PersistentContrastiveDivergence, ScoreMatching
 from energax.samplers import MALA, Langevin
+from energax.training import loop as loop_module
 from energax.training.checkpoint import Checkpoints
 from energax.training.log import read_metrics
 from tests.training.test_fit import same_bits
-
-loop_module = importlib.import_module("energax.training.fit")
 
 PRECISION = 100.0
 STEPS = 400
@@ -163,7 +161,7 @@ def test_interrupted_about_the_first_sign_and_resumed(x, rolled, tmp_path, monke
     stop = done.rollbacks[0]["since"] + ahead
     settings = {"on_divergence": "rollback", "checkpoints": tmp_path / "c", "log": tmp_path / "m.jsonl"}
     settings |= {"keep": keep, "keep_count": 1}
-    chunk = loop_module._Loop.chunk
+    chunk = loop_module.Loop.chunk
 
     def interrupted(self, edge):
         rows = chunk(self, min(edge, stop) if self.done < stop else edge)
@@ -172,7 +170,7 @@ def test_interrupted_about_the_first_sign_and_resumed(x, rolled, tmp_path, monke
         return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop_module._Loop, "chunk", interrupted)
+        patch.setattr(loop_module.Loop, "chunk", interrupted)
         part = fit(x, **settings)
     assert part.status == "interrupted"
     again = fit(x, **settings, resume=True)

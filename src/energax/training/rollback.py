@@ -28,7 +28,7 @@ from energax.training.state import FitState
 from energax.typing import Key
 
 if TYPE_CHECKING:
-    from energax.training.fit import Fit
+    from energax.training.loop import Fit
 
 __all__ = ["STRIDE", "Change", "Copy", "DivergenceError", "changed", "copied", "told"]
 
