@@ -9,9 +9,10 @@ import pytest
 
 from energax.derivatives import Score
 from energax.objectives.posterior import parzen_score
-from energax.papers import STUDIES, mdsm_ablations, mdsm_against_ncsn
+from energax.papers import STUDIES, mdsm_ablations_bench, mdsm_ablations_cases, mdsm_against_ncsn
 from energax.papers import mdsm_importance_weights as weights
-from energax.papers.judge import difference, energy_distance
+from energax.papers.judge import energy_distance
+from energax.papers.repeats import difference
 
 
 def _run(name, tmp_path):
@@ -68,9 +69,9 @@ def test_the_study_of_importance_weights(tmp_path):
 def test_the_ablations(tmp_path):
     found = _run("mdsm-ablations", tmp_path)
     cases = found["cases"]
-    short = map(mdsm_ablations.inside, mdsm_ablations.SHORT)
-    assert set(cases) == {*mdsm_ablations.TRAININGS, *mdsm_ablations.SAMPLINGS, *short}
-    for case in mdsm_ablations.TRAININGS:
+    short = map(mdsm_ablations_cases.inside, mdsm_ablations_cases.SHORT)
+    assert set(cases) == {*mdsm_ablations_cases.TRAININGS, *mdsm_ablations_cases.SAMPLINGS, *short}
+    for case in mdsm_ablations_cases.TRAININGS:
         assert all(0 < r["denoise"] < 1.5 and not r["diverged"] for r in cases[case])
     # An untrained sampler's samples are far from the digits that training digits are near.
     assert cases["baseline"][0]["distance"] > 10 * found["training digits"]["distance"]
@@ -81,7 +82,7 @@ def test_the_ablations(tmp_path):
 
 def test_all_shapes_of_the_anneal_are_equally_long_and_end_alike():
     tables = {
-        shape: np.asarray(mdsm_ablations._temperature(shape, 1.0, (5, 20, 5)).values)
+        shape: np.asarray(mdsm_ablations_bench.temperatures(shape, 1.0, (5, 20, 5)).values)
         for shape in ("paper", "linear", "at once", "constant", "warm")
     }
     assert {len(t) for t in tables.values()} == {30}

@@ -40,8 +40,9 @@ from energax.objectives import (
     Objective,
 )
 from energax.papers.fixed_sample import Minimum, first_state, minimise
-from energax.papers.judge import difference
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import difference
 from energax.typing import Array, ArrayLike, Condition, Float, Scalar
 
 __all__ = ["Quadratic", "Ring", "run", "unmixed_error"]
@@ -373,7 +374,7 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
         nce = f"NCE, ν = {size.noise_ratio}"
         cnce = f"CNCE, κ = {size.ratios[-1]}"
         gap = difference(np.log(r["errors"][cnce][last]).tolist(), np.log(r["errors"][nce][last]).tolist())
-        clear = "clear" if gap.clear else "not clear"
+        clear = gap.word
         lines.append(
             f"{model}: the error of {cnce} is {np.exp(gap.mean):.2f} times that of {nce} (geometric mean over"
             f" ground truths, {np.exp(gap.mean - gap.error):.2f} to {np.exp(gap.mean + gap.error):.2f};"
@@ -382,15 +383,11 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
         if r["local minima"]:
             counted = ", ".join(f"{n} {k}" for n, k in r["local minima"].items())
             lines.append(f"{model}: local minima in {size.truths} descents: {counted}.")
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(size: Size, results: Mapping[str, Any]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6 * len(results), 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(4.6 * len(results), 4.4)
     panels = np.atleast_1d(np.asarray(figure.subplots(1, len(results))))
     for axes, (model, r) in zip(panels, results.items(), strict=True):
         for i, (name, by_rows) in enumerate(r["errors"].items()):

@@ -50,8 +50,10 @@ from energax.objectives.posterior import (
     posterior_mean,
     squared_distances,
 )
-from energax.papers.judge import difference
-from energax.papers.outcome import Outcome
+from energax.papers.fields import scores_at
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import difference
 from energax.training import fit
 from energax.typing import Array, Float, Key
 
@@ -177,7 +179,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             results[f"{kind}, d = {d}"] = {"data": kind, "d": d, **found}
             told = ", ".join(f"{c} {found[c][1]:.3g}" for c in (*CLOSED, *TRAINED) if c in found)
             progress(f"{kind}, d = {d}: error to the population: {told}; effective {found['effective']:.0%}")
-    verdict = "\n".join(f"- {line}" for line in _verdict(results))
+    verdict = bulleted(_verdict(results))
     columns = ("data", "d", "rms score", "effective", "near 1", *CLOSED, *TRAINED)
     rows = [_row(r) for r in results.values()]
     return Outcome(columns, rows, verdict, _draw(results), {"cases": results})
@@ -239,13 +241,8 @@ def _trained(weighting: str, data: np.ndarray, x: Array, sizes: Sizes, key: Key)
         model_key, fit_key = jax.random.split(jax.random.fold_in(key, seed))
         model = energies.MLP(data.shape[1:], width=sizes.width, depth=sizes.depth, key=model_key)
         trained = fit(model, objective, data, key=fit_key, **settings)
-        scores.append(np.asarray(_scores(trained.energy, x)))
+        scores.append(np.asarray(scores_at(trained.energy, x)))
     return scores
-
-
-@eqx.filter_jit
-def _scores(model: Any, x: Array) -> Array:
-    return jax.vmap(lambda y: score(model, y))(x)
 
 
 @eqx.filter_jit
@@ -366,11 +363,7 @@ def _by_dimension(rows: list[Mapping[str, Any]], show: Callable[[Mapping[str, An
 
 
 def _draw(results: Mapping[str, Mapping[str, Any]]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(14, 4.6)
     shares, closed, trained = figure.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
     for kind, style in ((SHEETS, "-"), (FULL, "--")):
         rows = [r for r in results.values() if r["data"] == kind]
