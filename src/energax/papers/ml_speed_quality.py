@@ -16,7 +16,7 @@ from energax.samplers import Langevin, annealed_langevin
 from energax.samplers import run as run_chains
 from energax.samplers.pools import marginals
 from energax.tasks.generate import generate, jump
-from energax.training import DivergenceError, fit
+from energax.training import DivergenceError, Fit, fit
 from energax.typing import Array, Key, Model
 
 __all__ = ["Bench"]
@@ -43,29 +43,38 @@ class Bench:
         self.train, self.test = dataset.train, dataset.test
         self.judge = Judge.of(dataset)
         pixels = np.asarray(marginals(jnp.asarray(self.train), jax.random.key(0)))
-        self.real, self.independent = (
-            {**self.judge.verdict(x), "distance": energy_distance(x, self.test)}
-            for x in (self.test, pixels[: len(self.test)])
+        self.real, self.independent = (self.worth(x) for x in (self.test, pixels[: len(self.test)]))
+
+    def fitted(
+        self, name: str, objective: Objective, updates: int, seed: int, rate: float | None = None
+    ) -> tuple[Fit, Key]:
+        """Return a training by one method, at its own learning rate or this, and a key to sample with.
+
+        Raises
+        ------
+        DivergenceError
+            If it diverges.
+        """
+        model_key, fit_key, sample_key = jax.random.split(jax.random.key(seed), 3)
+        model = energies.MLP((64,), width=self.width, depth=3, key=model_key)
+        result = fit(
+            model,
+            objective,
+            self.train,
+            key=fit_key,
+            preprocessing=None if name == MDSM else SmoothedRows(SIGMA_0),
+            progress=False,
+            steps=updates,
+            batch_size=BATCH,
+            learning_rate=rate or RATES[MDSM if name == MDSM else "ml"],
+            ema=0.99,
         )
+        return result, sample_key
 
     def quality(self, name: str, objective: Objective, updates: int, seed: int) -> dict[str, Any]:
         """Train and sample; return the nearer samples and what they are worth."""
-        model_key, fit_key, sample_key = jax.random.split(jax.random.key(seed), 3)
-        model = energies.MLP((64,), width=self.width, depth=3, key=model_key)
-        rate = RATES[MDSM if name == MDSM else "ml"]
         try:
-            result = fit(
-                model,
-                objective,
-                self.train,
-                key=fit_key,
-                preprocessing=None if name == MDSM else SmoothedRows(SIGMA_0),
-                progress=False,
-                steps=updates,
-                batch_size=BATCH,
-                learning_rate=rate,
-                ema=0.99,
-            )
+            result, sample_key = self.fitted(name, objective, updates, seed)
         except DivergenceError as error:
             nothing = np.full((self.samples, self.train.shape[1]), np.nan)
             return {"recognised": 0.0, "diverged": str(error), "samples": nothing}
@@ -78,15 +87,14 @@ class Bench:
                 result.energy, self.samples, key=sample_key, sigma_0=SIGMA_0, sampler=sampler
             )
         else:
-            buffer = result.state.state.value.kept.x
-            pick = jax.random.permutation(sample_key, len(buffer))[: self.samples]
-            ways["buffer"] = self.denoised(result.energy, buffer[pick])
-        worth = {
-            way: {**self.judge.verdict(x), "distance": energy_distance(x, self.test)}
-            for way, x in ways.items()
-        }
+            ways["buffer"] = self.denoised(result.energy, self.from_buffer(result, sample_key))
+        worth = {way: self.worth(x) for way, x in ways.items()}
         best = max(worth, key=lambda way: worth[way]["recognised"])
         return {**worth[best], "way": best, "ways": worth, "samples": np.asarray(ways[best])}
+
+    def worth(self, x: np.ndarray) -> dict[str, float]:
+        """Return what the judge says of samples, and their distance."""
+        return {**self.judge.verdict(x), "distance": energy_distance(x, self.test)}
 
     def from_noise(self, model: Model, key: Key) -> np.ndarray:
         """Return samples by Langevin dynamics at T = 1 from wide noise, and a jump."""
@@ -94,6 +102,11 @@ class Bench:
         start = 0.5 + jax.random.normal(start_key, (self.samples, self.train.shape[1]))
         x = run_chains(Langevin.mdsm(EPSILON), model, start, key=chain_key, steps=self.chain).x
         return self.denoised(model, x)
+
+    def from_buffer(self, result: Fit, key: Key) -> Array:
+        """Return chains of a training's replay buffer as they stand, not denoised."""
+        kept = result.state.state.value.kept.x
+        return kept[jax.random.permutation(key, len(kept))[: self.samples]]
 
     def denoised(self, model: Model, x: Array) -> np.ndarray:
         """Return x − σ₀²∇E(x)."""

@@ -97,7 +97,7 @@ def noises(model: Any) -> dict[str, Any]:
 
 
 def points(model: Any) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
-    """Return points and weights for averages over a density of what KL asks for: see `nce_self_normalised`."""
+    """Return points and weights for averages over a density, as `nce_self_normalised` says."""
     if isinstance(model, BernoulliRBM):
         x = all_bits(VISIBLE)
         return x, jnp.exp(jax.vmap(model.log_prob)(x))
