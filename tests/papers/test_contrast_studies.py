@@ -28,19 +28,19 @@ def test_a_fixed_sample_is_descended_on_to_the_estimate_in_closed_form():
     truth = cnce_models.case("gaussian", 0).truth
     x = truth.sample(jax.random.key(0), 600).reshape(-1, 100, 5)
     for blocks in (2, 6):
-        start = cnce_models.Quadratic(0.5 * np.eye(5))
+        start = nce_densities.Quadratic(0.5 * np.eye(5))
         end = minimise(ExactMaximumLikelihood(), start, x, blocks, key=jax.random.key(1))
         rows = np.asarray(x[:blocks], np.float64).reshape(-1, 5)
         exact = np.linalg.inv(rows.T @ rows / len(rows))
         np.testing.assert_allclose(end.model.precision, exact, atol=0.01)
         best = minimise(
-            ExactMaximumLikelihood(), cnce_models.Quadratic(exact), x, blocks, key=jax.random.key(1)
+            ExactMaximumLikelihood(), nce_densities.Quadratic(exact), x, blocks, key=jax.random.key(1)
         )
         assert end.loss == pytest.approx(best.loss, abs=1e-5)
 
 
 def test_the_ring_knows_its_log_z_and_draws_what_it_says(key):
-    ring = cnce_models.Ring(2.0, 4.0, 2)
+    ring = nce_densities.Ring(2.0, 4.0, 2)
     u = jnp.linspace(-12, 12, 1_001)
     plane = jnp.stack(jnp.meshgrid(u, u), -1)
     density = jnp.exp(-jax.vmap(jax.vmap(ring))(plane))
@@ -99,7 +99,7 @@ def test_the_model_draws_its_law_and_knows_its_log_z(target, key):
 
 def test_predicted_errors_are_those_of_one_unknown_in_closed_form(key):
     # E = ½ λx² at λ = 1: ML's N var is 2λ², and as ν grows NCE's is no other.
-    model = cnce_models.Quadratic([[1.0]])
+    model = nce_densities.Quadratic([[1.0]])
     noise = Gaussian([0.0], [[4.0]])
     (few, many), exact = nce_estimates.efficiencies(model, noise, [1.0, 1e4], 100_000, key)
     assert exact.theta == pytest.approx(2.0, rel=0.05)
@@ -130,7 +130,7 @@ def test_the_study_of_noise(tmp_path):
 
 def test_the_spread_of_a_self_normalised_log_z_by_quadrature(key):
     # E = ½ λx² at λ = 1, as above: zero if the noise is the data's law, mᵀJ⁻¹m − 2 at ν = 1 if twice as wide.
-    model = cnce_models.Quadratic([[1.0]])
+    model = nce_densities.Quadratic([[1.0]])
     spreads = [
         nce_self_normalised_fits.spread(model, Gaussian([0.0], [[v]]), 1.0, 100_000, key) for v in (1.0, 4.0)
     ]
@@ -143,7 +143,7 @@ def test_the_spread_of_a_self_normalised_log_z_by_quadrature(key):
 
 def test_a_gaussians_divergence_is_exact_at_its_few_points():
     truth = nce_densities.truth("gaussian")
-    other = cnce_models.Quadratic(truth.precision + 0.1 * np.eye(5) + 0.05)
+    other = nce_densities.Quadratic(truth.precision + 0.1 * np.eye(5) + 0.05)
     start = nce_self_normalised_fits.started(nce_self_normalised_fits.SHIFTED, truth)
     found = ravel_pytree((nce_self_normalised_fits.Shifted(other, 2.0), None))[0][None]
     log_z, divergence = (float(a[0]) for a in nce_self_normalised_fits._judged(start, truth, found))
