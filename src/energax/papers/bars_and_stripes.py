@@ -254,10 +254,9 @@ def _verdict(
         if name != EXACT:
             gap = difference(results[EXACT]["log p"], r["log p"])
             where = "below" if gap.mean > 0 else "above"
-            clear = gap.word
             lines.append(
                 f"{name} ends {abs(gap.mean):.3f} ± {gap.error:.3f} nats {where} the exact gradient"
-                f" ({clear})."
+                f" ({gap.word})."
             )
     edges = [n for n, r in results.items() if f"{r['rate']:g}" == list(r["log p at each rate"])[-1]]
     listed = "; ".join(

@@ -275,11 +275,10 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
         nce = f"NCE, ν = {size.noise_ratio}"
         cnce = f"CNCE, κ = {size.ratios[-1]}"
         gap = difference(np.log(r["errors"][cnce][last]).tolist(), np.log(r["errors"][nce][last]).tolist())
-        clear = gap.word
         lines.append(
             f"{model}: the error of {cnce} is {np.exp(gap.mean):.2f} times that of {nce} (geometric mean over"
             f" ground truths, {np.exp(gap.mean - gap.error):.2f} to {np.exp(gap.mean + gap.error):.2f};"
-            f" {clear})."
+            f" {gap.word})."
         )
         if r["local minima"]:
             counted = ", ".join(f"{n} {k}" for n, k in r["local minima"].items())

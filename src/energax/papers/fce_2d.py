@@ -229,8 +229,7 @@ def _verdict(size: Size, found: Mapping[str, list[dict[str, float]]], ends: list
     def compared(one: str, other: str, kind: str) -> str:
         # Errors of very different sizes: their ratio, by the mean of logarithms.
         gap = difference(np.log(of(one, kind)).tolist(), np.log(of(other, kind)).tolist())
-        clear = gap.word
-        return f"{one} has {np.exp(gap.mean):.3g} times the {kind} of {other} ({clear})"
+        return f"{one} has {np.exp(gap.mean):.3g} times the {kind} of {other} ({gap.word})"
 
     def listed(pairs: tuple[tuple[str, str], ...], kind: str = GRID) -> str:
         return "; ".join(compared(*pair, kind) for pair in pairs if set(pair) <= set(found))

@@ -336,9 +336,8 @@ def _verdict(results: Mapping[str, Any]) -> str:
             if better not in found:
                 continue
             gain = difference(found[better]["test"], found[worse]["test"])
-            clear = gain.word
             lines.append(
-                f"D = {d}: {why} changes {worse} by {gain.mean:+.3f} ± {gain.error:.3f} nats ({clear})."
+                f"D = {d}: {why} changes {worse} by {gain.mean:+.3f} ± {gain.error:.3f} nats ({gain.word})."
             )
     chosen = [r for found in results.values() for name, r in found.items() if name in METHODS]
     rates = [list(r["validation at each rate"]) for r in chosen]

@@ -60,8 +60,7 @@ class Compared(NamedTuple):
         return abs(self.relative) < LITTLE
 
     def __str__(self) -> str:
-        how = word(self.clear)
-        return f"{self.by:+.3f} ± {self.error:.3f} ({self.relative:+.0%}, {how})"
+        return f"{self.by:+.3f} ± {self.error:.3f} ({self.relative:+.0%}, {word(self.clear)})"
 
 
 def _against(results: Mapping[str, Any], case: str, other: str = BASE, name: str = "distance") -> Compared:

@@ -274,9 +274,8 @@ def _verdict(
         logs = {name: np.log(_values(found[name][k], "pairs")).tolist() for name in (FLOW, PSEUDO)}
         gap = difference(logs[FLOW], logs[PSEUDO])
         ratio = np.exp(gap.mean)
-        clear = gap.word
         lines.append(
-            f"At {k:,} samples the error of {FLOW} is {ratio:.3f} times that of {PSEUDO} ({clear}): where"
+            f"At {k:,} samples the error of {FLOW} is {ratio:.3f} times that of {PSEUDO} ({gap.word}): where"
             f" errors go as 1/√N, for the same error {FLOW} needs {ratio**2:.2f} times the samples."
         )
     cost = {

@@ -362,8 +362,7 @@ def _verdict(
 def _against(case: str, other: str, by: Mapping[str, list[float]]) -> str:
     gap = difference(by[case], by[other])
     side = "above" if gap.mean > 0 else "below"
-    clear = gap.word
-    return f"{abs(gap.mean):.2f} ± {gap.error:.2f} nats {side} {other} ({clear})"
+    return f"{abs(gap.mean):.2f} ± {gap.error:.2f} nats {side} {other} ({gap.word})"
 
 
 def _draw(
