@@ -10,7 +10,14 @@ from jax.scipy.integrate import trapezoid
 
 from energax.energies import Gaussian
 from energax.objectives import ExactMaximumLikelihood
-from energax.papers import cnce_models, ica_baselines, nce_estimates, nce_noise, nce_self_normalised
+from energax.papers import (
+    cnce_models,
+    ica_baselines,
+    nce_densities,
+    nce_estimates,
+    nce_noise,
+    nce_self_normalised_fits,
+)
 from energax.papers.fixed_sample import minimise
 from energax.testing import assert_mean
 
@@ -21,19 +28,19 @@ def test_a_fixed_sample_is_descended_on_to_the_estimate_in_closed_form():
     truth = cnce_models.case("gaussian", 0).truth
     x = truth.sample(jax.random.key(0), 600).reshape(-1, 100, 5)
     for blocks in (2, 6):
-        start = cnce_models.Quadratic(0.5 * np.eye(5))
+        start = nce_densities.Quadratic(0.5 * np.eye(5))
         end = minimise(ExactMaximumLikelihood(), start, x, blocks, key=jax.random.key(1))
         rows = np.asarray(x[:blocks], np.float64).reshape(-1, 5)
         exact = np.linalg.inv(rows.T @ rows / len(rows))
         np.testing.assert_allclose(end.model.precision, exact, atol=0.01)
         best = minimise(
-            ExactMaximumLikelihood(), cnce_models.Quadratic(exact), x, blocks, key=jax.random.key(1)
+            ExactMaximumLikelihood(), nce_densities.Quadratic(exact), x, blocks, key=jax.random.key(1)
         )
         assert end.loss == pytest.approx(best.loss, abs=1e-5)
 
 
 def test_the_ring_knows_its_log_z_and_draws_what_it_says(key):
-    ring = cnce_models.Ring(2.0, 4.0, 2)
+    ring = nce_densities.Ring(2.0, 4.0, 2)
     u = jnp.linspace(-12, 12, 1_001)
     plane = jnp.stack(jnp.meshgrid(u, u), -1)
     density = jnp.exp(-jax.vmap(jax.vmap(ring))(plane))
@@ -77,13 +84,13 @@ def test_the_study_of_three_models(tmp_path):
 
 @pytest.mark.parametrize("target", nce_noise.TARGETS)
 def test_the_model_draws_its_law_and_knows_its_log_z(target, key):
-    model = nce_noise.truth(target)
-    mean, covariance = nce_noise._moments(model)
-    law = nce_noise.noise_law(model, 1.0, 0.0)
+    model = nce_densities.truth(target)
+    mean, covariance = nce_densities._moments(model)
+    law = nce_densities.noise_law(model, 1.0, 0.0)
     x = model.sample(key, 20_000)
     np.testing.assert_allclose(jax.vmap(law.log_prob)(x[:50]), jax.vmap(model.log_prob)(x[:50]), atol=2e-4)
     assert_mean(x, mean)
-    wide = nce_noise.noise_law(model, 2.0, 1.0).sample(key, 20_000)
+    wide = nce_densities.noise_law(model, 2.0, 1.0).sample(key, 20_000)
     along = jnp.linalg.eigh(covariance)[1][:, -1]
     spread = jnp.sqrt(along @ covariance @ along)
     assert_mean((wide - mean) @ along, spread)
@@ -92,7 +99,7 @@ def test_the_model_draws_its_law_and_knows_its_log_z(target, key):
 
 def test_predicted_errors_are_those_of_one_unknown_in_closed_form(key):
     # E = ½ λx² at λ = 1: ML's N var is 2λ², and as ν grows NCE's is no other.
-    model = cnce_models.Quadratic([[1.0]])
+    model = nce_densities.Quadratic([[1.0]])
     noise = Gaussian([0.0], [[4.0]])
     (few, many), exact = nce_estimates.efficiencies(model, noise, [1.0, 1e4], 100_000, key)
     assert exact.theta == pytest.approx(2.0, rel=0.05)
@@ -123,9 +130,9 @@ def test_the_study_of_noise(tmp_path):
 
 def test_the_spread_of_a_self_normalised_log_z_by_quadrature(key):
     # E = ½ λx² at λ = 1, as above: zero if the noise is the data's law, mᵀJ⁻¹m − 2 at ν = 1 if twice as wide.
-    model = cnce_models.Quadratic([[1.0]])
+    model = nce_densities.Quadratic([[1.0]])
     spreads = [
-        nce_self_normalised.spread(model, Gaussian([0.0], [[v]]), 1.0, 100_000, key) for v in (1.0, 4.0)
+        nce_self_normalised_fits.spread(model, Gaussian([0.0], [[v]]), 1.0, 100_000, key) for v in (1.0, 4.0)
     ]
     u = np.linspace(-12, 12, 20_001)
     p, q = np.exp(-0.5 * u**2) / np.sqrt(2 * np.pi), np.exp(-(u**2) / 8) / np.sqrt(8 * np.pi)
@@ -135,11 +142,11 @@ def test_the_spread_of_a_self_normalised_log_z_by_quadrature(key):
 
 
 def test_a_gaussians_divergence_is_exact_at_its_few_points():
-    truth = nce_noise.truth("gaussian")
-    other = cnce_models.Quadratic(truth.precision + 0.1 * np.eye(5) + 0.05)
-    start = nce_self_normalised.started(nce_self_normalised.SHIFTED, truth)
-    found = ravel_pytree((nce_self_normalised.Shifted(other, 2.0), None))[0][None]
-    log_z, divergence = (float(a[0]) for a in nce_self_normalised._judged(start, truth, found))
+    truth = nce_densities.truth("gaussian")
+    other = nce_densities.Quadratic(truth.precision + 0.1 * np.eye(5) + 0.05)
+    start = nce_self_normalised_fits.started(nce_self_normalised_fits.SHIFTED, truth)
+    found = ravel_pytree((nce_self_normalised_fits.Shifted(other, 2.0), None))[0][None]
+    log_z, divergence = (float(a[0]) for a in nce_self_normalised_fits._judged(start, truth, found))
     product = np.linalg.solve(truth.precision, other.precision)
     exact = 0.5 * (np.trace(product) - 5 - np.log(np.linalg.det(product)))
     assert divergence == pytest.approx(exact, abs=1e-5)

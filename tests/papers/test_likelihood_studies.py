@@ -14,7 +14,7 @@ from energax.objectives import (
     ExactMaximumLikelihood,
     UnbiasedContrastiveDivergence,
 )
-from energax.papers import bars_and_stripes, rbm_digits
+from energax.papers import bars_and_stripes, rbm_digits, rbm_digits_bench, rbm_digits_verdict
 from energax.papers.bracketed import Bracketed, ends
 from energax.papers.descent import at_best_rate, curvature, descend, log_likelihood
 from energax.samplers import BlockGibbs
@@ -128,7 +128,7 @@ def test_the_study_of_digits(tmp_path):
     assert after["meetings"]["meeting_time"] >= 1
     assert set(after["to"]) == {"1"}
     larger = facts["larger"]
-    assert tuple(larger) == (rbm_digits.ADAM, rbm_digits.SKLEARN)
+    assert tuple(larger) == (rbm_digits_bench.ADAM, rbm_digits_bench.SKLEARN)
     for found in larger.values():
         assert -32 < found["least"] <= found["most"] < -15
     assert "digits, 24 hidden, one training of each" in facts["verdict"]
@@ -152,7 +152,7 @@ def test_of_a_machine_that_can_be_enumerated_the_ends_are_its_likelihood():
     model = BernoulliRBM((5,), 3, scale=1.0, key=jax.random.key(0))
     x = jax.random.bernoulli(jax.random.key(1), 0.5, (9, 5)).astype(jnp.float32)
     (exact,) = log_likelihood(model, x)
-    bench = object.__new__(rbm_digits.Bench)
+    bench = object.__new__(rbm_digits_bench.Bench)
     bench.train = bench.test = np.asarray(x)
     found = bench.between(model, 10)
     np.testing.assert_allclose([found.least, found.most], float(exact), atol=1e-4)
@@ -161,10 +161,10 @@ def test_of_a_machine_that_can_be_enumerated_the_ends_are_its_likelihood():
 def test_ends_tell_two_machines_apart_only_where_they_do_not_overlap():
     def said(ours, theirs):
         larger = {
-            rbm_digits.ADAM: Bracketed.of(0.0, told(*ours)),
-            rbm_digits.SKLEARN: Bracketed.of(0.0, told(*theirs)),
+            rbm_digits_bench.ADAM: Bracketed.of(0.0, told(*ours)),
+            rbm_digits_bench.SKLEARN: Bracketed.of(0.0, told(*theirs)),
         }
-        return rbm_digits._likelier("mnist, 9 hidden", larger)
+        return rbm_digits_verdict._likelier("mnist, 9 hidden", larger)
 
     assert "by these ends ours is likelier by 2.00 nats at least" in said((5.0, 6.0), (8.0, 9.0))
     assert "scikit-learn's is likelier by 2.00 nats at least" in said((8.0, 9.0), (5.0, 6.0))
@@ -185,8 +185,8 @@ def test_what_is_said_of_every_log_z_is_said_once():
 
 def test_what_is_said_of_going_on_is_what_was_found():
     found = {"curvature": {"CD-10": 4.0}, "from": -18.0}
-    said = rbm_digits._went_on({**found, "to": {"0.1": -17.9, "1": -20.0}})
+    said = rbm_digits_verdict.went_on({**found, "to": {"0.1": -17.9, "1": -20.0}})
     assert "2/λ = 0.50" in said
     assert said.endswith("below 2/λ the likelihood rises, above it it falls")
-    said = rbm_digits._went_on({**found, "to": {"0.1": -18.1, "1": -17.0}})
+    said = rbm_digits_verdict.went_on({**found, "to": {"0.1": -18.1, "1": -17.0}})
     assert said.endswith("below 2/λ the likelihood does not always rise, above it it does not always fall")

@@ -9,9 +9,11 @@ import pytest
 
 from energax.derivatives import Score
 from energax.objectives.posterior import parzen_score
-from energax.papers import STUDIES, mdsm_ablations, mdsm_against_ncsn
+from energax.papers import STUDIES, mdsm_ablations_bench, mdsm_ablations_cases, mdsm_against_ncsn
+from energax.papers import mdsm_importance_scores as fields
 from energax.papers import mdsm_importance_weights as weights
-from energax.papers.judge import difference, energy_distance
+from energax.papers.judge import energy_distance
+from energax.papers.repeats import difference
 
 
 def _run(name, tmp_path):
@@ -28,23 +30,23 @@ def _run(name, tmp_path):
 def test_exact_weights_lead_to_the_parzen_score_and_the_approximation_does_not(d):
     population = weights.mixture(weights.SHEETS, d, jax.random.key(d))
     data = population.sample(jax.random.key(1), 60)
-    x = data[:20] + weights.SIGMA_0 * jax.random.normal(jax.random.key(2), (20, d))
-    parzen = parzen_score(x, data, weights.SIGMA_0)
-    exact = weights.weighted_score(x, data)
+    x = data[:20] + fields.SIGMA_0 * jax.random.normal(jax.random.key(2), (20, d))
+    parzen = parzen_score(x, data, fields.SIGMA_0)
+    exact = fields.weighted_score(x, data)
     np.testing.assert_allclose(exact, parzen, rtol=0, atol=2e-3 * float(jnp.abs(parzen).max()))
-    off = weights._relative(np.asarray(weights.ladder_score(x, data)), np.asarray(parzen))
+    off = weights._relative(np.asarray(fields.ladder_score(x, data)), np.asarray(parzen))
     assert off > (0.1 if d == 2 else 0.01)
 
 
 def test_a_minibatch_of_all_rows_is_no_mistake_and_a_smaller_one_is():
     population = weights.mixture(weights.FULL, 2, jax.random.key(0))
     data = population.sample(jax.random.key(1), 60)
-    x = data[:20] + weights.SIGMA_0 * jax.random.normal(jax.random.key(2), (20, 2))
-    parzen = parzen_score(x, data, weights.SIGMA_0)
-    whole, first = weights.minibatch_scores(x, data, jnp.arange(60)[None])
+    x = data[:20] + fields.SIGMA_0 * jax.random.normal(jax.random.key(2), (20, 2))
+    parzen = parzen_score(x, data, fields.SIGMA_0)
+    whole, first = fields.minibatch_scores(x, data, jnp.arange(60)[None])
     np.testing.assert_allclose(whole, parzen, atol=1e-3)
     np.testing.assert_allclose(first, parzen, atol=1e-3)
-    part, one = weights.minibatch_scores(x, data, jnp.arange(60).reshape(4, 15))
+    part, one = fields.minibatch_scores(x, data, jnp.arange(60).reshape(4, 15))
     assert weights._relative(np.asarray(part), np.asarray(parzen)) > 0.1
     assert weights._relative(np.asarray(one), np.asarray(parzen)) > 0.1
 
@@ -68,9 +70,9 @@ def test_the_study_of_importance_weights(tmp_path):
 def test_the_ablations(tmp_path):
     found = _run("mdsm-ablations", tmp_path)
     cases = found["cases"]
-    short = map(mdsm_ablations.inside, mdsm_ablations.SHORT)
-    assert set(cases) == {*mdsm_ablations.TRAININGS, *mdsm_ablations.SAMPLINGS, *short}
-    for case in mdsm_ablations.TRAININGS:
+    short = map(mdsm_ablations_cases.inside, mdsm_ablations_cases.SHORT)
+    assert set(cases) == {*mdsm_ablations_cases.TRAININGS, *mdsm_ablations_cases.SAMPLINGS, *short}
+    for case in mdsm_ablations_cases.TRAININGS:
         assert all(0 < r["denoise"] < 1.5 and not r["diverged"] for r in cases[case])
     # An untrained sampler's samples are far from the digits that training digits are near.
     assert cases["baseline"][0]["distance"] > 10 * found["training digits"]["distance"]
@@ -81,7 +83,7 @@ def test_the_ablations(tmp_path):
 
 def test_all_shapes_of_the_anneal_are_equally_long_and_end_alike():
     tables = {
-        shape: np.asarray(mdsm_ablations._temperature(shape, 1.0, (5, 20, 5)).values)
+        shape: np.asarray(mdsm_ablations_bench.temperatures(shape, 1.0, (5, 20, 5)).values)
         for shape in ("paper", "linear", "at once", "constant", "warm")
     }
     assert {len(t) for t in tables.values()} == {30}

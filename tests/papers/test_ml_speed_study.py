@@ -7,7 +7,7 @@ import pytest
 
 import energax as ex
 from energax.objectives import Batch
-from energax.papers import ml_speed
+from energax.papers import ml_speed, ml_speed_methods, ml_speed_time
 from energax.papers.judge import Judge, energy_distance
 from energax.samplers.pools import marginals
 
@@ -32,7 +32,7 @@ def test_the_needed_updates_are_those_of_the_shortest_training_as_good():
 
 
 def test_smoothed_rows_are_noisy_in_training_only():
-    rows, x = ml_speed.SmoothedRows(0.1), jnp.zeros(1_000)
+    rows, x = ml_speed_methods.SmoothedRows(0.1), jnp.zeros(1_000)
     np.testing.assert_array_equal(rows.forward(x), x)
     assert float(rows.training(x, jax.random.key(0)).std()) == pytest.approx(0.1, abs=0.015)
 
@@ -48,10 +48,10 @@ def test_the_study_of_a_step(tmp_path):
 
 def test_an_update_of_the_timing_is_one_descent():
     # What is timed is a whole update: parameters move, and the chains with them.
-    objective = ml_speed.methods((3,), 256)["ML, 3 steps"]
-    model = ml_speed.NETWORKS["small"](jax.random.key(0))
+    objective = ml_speed_methods.methods((3,), 256)["ML, 3 steps"]
+    model = ml_speed_time.NETWORKS["small"](jax.random.key(0))
     rows = jax.random.normal(jax.random.key(1), (512, 64))
-    moved, state, _ = ml_speed._update(model, objective, rows)()
+    moved, state, _ = ml_speed_time.update(model, objective, rows)()
     assert float(jnp.abs(moved.layers[0].weight - model.layers[0].weight).max()) > 0
     _, before = objective.init(model, Batch(rows), jax.random.key(2), 128)
     assert float(jnp.abs(state.value.kept.x - before.value.kept.x).max()) > 0

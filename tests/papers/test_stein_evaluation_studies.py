@@ -9,8 +9,9 @@ import pytest
 
 from energax import InputError
 from energax.energies import Critic
-from energax.papers import STUDIES, lsd_critic, lsd_gof, mcmc_judged
+from energax.papers import STUDIES, lsd_critic, lsd_gof_tests, lsd_gof_verdict, mcmc_judged
 from energax.papers.critic_path import RULES, Path, chosen
+from energax.papers.kept import Kept
 from energax.stein import stein_operator
 from energax.testing import assert_mean
 
@@ -72,9 +73,9 @@ def test_the_study_of_tests_goes_on_where_it_was_cut(tmp_path):
     first = facts["results"]["8, 4"]["0.5"][0]
     assert first["p"]["KSD"] < 0.05
     # A longer training begins with the shorter one: of as many steps, it is the same test.
-    size = lsd_gof.SIZES["smoke"]
+    size = lsd_gof_tests.SIZES["smoke"]
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(8), 1), 0)
-    same = lsd_gof.longer(8, 4, 0.5, replace(size, longer=(size.steps, size.check_every)), key)
+    same = lsd_gof_tests.longer(8, 4, 0.5, replace(size, longer=(size.steps, size.check_every)), key)
     assert (same["t"], same["p"]["LSD"]) == (first["t"], first["p"]["LSD"])
     assert facts["longer"]["8, 4, 0.5"][0]["t"] != first["t"]
     file.write_text("".join(lines[:-2]) + lines[-2][:-9])  # killed while it wrote
@@ -85,14 +86,14 @@ def test_the_study_of_tests_goes_on_where_it_was_cut(tmp_path):
 
 def test_what_is_kept_is_not_measured_again(tmp_path):
     file = tmp_path / "kept.jsonl"
-    first = lsd_gof.Kept(file, {"steps": 3, "levels": (0.0, 0.1)})
+    first = Kept("lsd-gof", file, {"steps": 3, "levels": (0.0, 0.1)})
     assert [first.get(name, lambda: [0.5]) for name in ("a", "b")] == [[0.5], [0.5]]
     file.write_text(file.read_text()[:-4])  # killed while it wrote
-    again = lsd_gof.Kept(file, {"steps": 3, "levels": (0.0, 0.1)})
+    again = Kept("lsd-gof", file, {"steps": 3, "levels": (0.0, 0.1)})
     assert [again.get(name, lambda: [2.0]) for name in ("a", "b")] == [[0.5], [2.0]]
-    assert lsd_gof.Kept(file, {"steps": 3, "levels": (0.0, 0.1)}).found == again.found
+    assert Kept("lsd-gof", file, {"steps": 3, "levels": (0.0, 0.1)}).found == again.found
     with pytest.raises(InputError, match="without replicates of other settings"):
-        lsd_gof.Kept(file, {"steps": 4, "levels": (0.0, 0.1)})
+        Kept("lsd-gof", file, {"steps": 4, "levels": (0.0, 0.1)})
 
 
 def test_power_is_lost_where_only_the_longer_training_rejects():
@@ -100,28 +101,28 @@ def test_power_is_lost_where_only_the_longer_training_rejects():
         return [{"p": {"LSD": 0.01 if r else 0.5}, "t": t, "step": step} for r in rejected]
 
     few = each([1, 1, *[0] * 8, 1], 1.0, 90)  # the last has no pair
-    told = lsd_gof.lost(few, each([1, 0, *[1] * 8], 3.0, 300), (100, 1_000))
+    told = lsd_gof_verdict.lost(few, each([1, 0, *[1] * 8], 3.0, 300), (100, 1_000))
     assert "100 steps of the critic reject 0.20 (0.03–0.56), 1,000 reject 0.90 (0.55–1.00);" in told
     # 8 against 1: 2 (1 + 9)/2⁹ = 0.039.
     assert "8 by 1,000 alone, 1 by 100 alone: the power lost is +0.70 (clear: p = 0.039 by the" in told
     assert "at most 0.97). t is +2.00 ± 0.00 larger with 1,000 (clear)" in told
     assert "of step 90 and 300 (medians)" in told
-    assert "power lost is +0.00 (not clear: p = 1" in lsd_gof.lost(few, few, (100, 1_000))
+    assert "power lost is +0.00 (not clear: p = 1" in lsd_gof_verdict.lost(few, few, (100, 1_000))
 
 
 @pytest.mark.study
 def test_seconds_of_a_test_are_of_no_compiler(key, caplog):
-    size = lsd_gof.SIZES["smoke"]
+    size = lsd_gof_tests.SIZES["smoke"]
     x = np.asarray(jax.random.normal(key, (700, 7)))
 
     def compiled():
         caplog.clear()
         with jax.log_compiles():
-            for test in lsd_gof.tests_of(x, -x, size, key).values():
+            for test in lsd_gof_tests.tests_of(x, -x, size, key).values():
                 test()
         return sum("XLA compilation" in record.message for record in caplog.records)
 
-    lsd_gof.warm(7, 700, size)
+    lsd_gof_tests.warm(7, 700, size)
     assert compiled() == 0
     x = x[:600]
     assert compiled() > 0
@@ -130,7 +131,7 @@ def test_seconds_of_a_test_are_of_no_compiler(key, caplog):
 def test_levels_are_those_of_h(key):
     # h = 1 − x² is skewed to the left: t is too often large against the normal law.
     h = np.asarray(1 - jax.random.normal(key, (2_000, 40)) ** 2, np.float64)
-    found = lsd_gof.levels_of(h, key)
+    found = lsd_gof_tests.levels_of(h, key)
     assert found["normal"][1] > 0.075
     assert abs(found["bootstrap"][1] - 0.05) < found["normal"][1] - 0.05
 

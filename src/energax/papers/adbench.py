@@ -28,6 +28,7 @@ from energax.energies import MLP
 from energax.evaluation import detection, outlier_scores
 from energax.objectives import MultiscaleDenoisingScoreMatching
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 from energax.training import fit
 from energax.typing import Key
 
@@ -175,9 +176,7 @@ def verdict(means: np.ndarray, ranks: np.ndarray, missing: list[str]) -> str:
 
 
 def _figure(names: list[str], means: np.ndarray) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2 + 1.2 * len(names), 4), layout="constrained")
+    figure = canvas(2 + 1.2 * len(names), 4)
     ax = figure.subplots()
     for i, detector in enumerate(DETECTORS):
         ours = detector in (ENERGY, SMOOTH, TYPICAL)

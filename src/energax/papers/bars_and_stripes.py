@@ -51,8 +51,9 @@ from energax.objectives import (
     UnbiasedContrastiveDivergence,
 )
 from energax.papers.descent import at_best_rate, curvature, descend, log_likelihood
-from energax.papers.judge import difference, summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas, show_sheet
+from energax.papers.repeats import difference, pm, summary
 from energax.samplers import BlockGibbs
 
 __all__ = ["patterns", "run"]
@@ -182,7 +183,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             "draws": np.asarray(found[0].model.sample(jax.random.key(1), 32)).tolist(),
         }
         met = f", met after {_meeting(results[name])} sweeps" if name == UNBIASED else ""
-        progress(f"{name}: {_pm(results[name]['log p'])} nats at rate {rate:g}{met}")
+        progress(f"{name}: {pm(results[name]['log p'])} nats at rate {rate:g}{met}")
     errors = {}
     for name, objective in chosen.items():
         if name not in (EXACT, PERSISTENT):
@@ -198,7 +199,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             biased = f"{errors[name]['bias']:.3f} ± {errors[name]['bias error']:.3f}"
             noisy = f"{errors[name]['noise']:.2f}"
         met = _meeting(r) if name == UNBIASED else "–"
-        rows.append((name, r["rate"], _pm(r["log p"]), best - summary(r["log p"])[0], biased, noisy, met))
+        rows.append((name, r["rate"], pm(r["log p"]), best - summary(r["log p"])[0], biased, noisy, met))
     sharp = float(curvature(models[EXACT].model, jnp.asarray(x)))
     facts = {"bound": best, "results": results, "errors": errors, "chains": len(x), "curvature": sharp}
     verdict = _verdict(size, results, errors, best, sharp)
@@ -235,11 +236,6 @@ def gradient_error(model: BernoulliRBM, objective: Objective, x: np.ndarray, dra
     }
 
 
-def _pm(values: list[float]) -> str:
-    mean, error = summary(values)
-    return f"{mean:.3f} ± {error:.3f}"
-
-
 def _meeting(result: Mapping[str, Any]) -> str:
     first, last = (np.mean([m[i][0] for m in result["meetings"]]) for i in (0, -1))
     return f"{first:.1f} to {last:.1f}"
@@ -258,10 +254,9 @@ def _verdict(
         if name != EXACT:
             gap = difference(results[EXACT]["log p"], r["log p"])
             where = "below" if gap.mean > 0 else "above"
-            clear = "clear" if gap.clear else "not clear"
             lines.append(
                 f"{name} ends {abs(gap.mean):.3f} ± {gap.error:.3f} nats {where} the exact gradient"
-                f" ({clear})."
+                f" ({gap.word})."
             )
     edges = [n for n, r in results.items() if f"{r['rate']:g}" == list(r["log p at each rate"])[-1]]
     listed = "; ".join(
@@ -279,7 +274,7 @@ def _verdict(
     )
     noises = ", ".join(f"{n} {e['noise']:.2f}" for n, e in errors.items())
     lines.append(f"The noise of one update, relative to the exact gradient there: {noises}.")
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _listed(found: Mapping[str, Any], names: list[str]) -> str:
@@ -290,13 +285,8 @@ def _listed(found: Mapping[str, Any], names: list[str]) -> str:
 
 
 def _draw(results: Mapping[str, Any], best: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 6.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(2.7, 1))
-    top, bottom = halves
+    figure = canvas(13, 6.6)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(2.7, 1))
     left, right = top.subplots(1, 2)
     for i, (name, r) in enumerate(results.items()):
         curves = np.array(r["curves"])
@@ -317,9 +307,6 @@ def _draw(results: Mapping[str, Any], best: float) -> Any:
         axes.legend(fontsize=8, frameon=False)
     sheets = {"data": patterns().tolist(), **{name: r["draws"] for name, r in results.items()}}
     for axes, (name, rows) in zip(bottom.subplots(1, len(sheets)), sheets.items(), strict=True):
-        tiles = np.pad(np.reshape(rows, (32, SIDE, SIDE)), ((0, 0), (1, 1), (1, 1)), constant_values=0.4)
-        tiles = tiles.reshape(4, 8, SIDE + 2, SIDE + 2).transpose(0, 2, 1, 3).reshape(4 * (SIDE + 2), -1)
-        axes.imshow(tiles, cmap="gray", vmin=0, vmax=1)
-        axes.set_title(f"{name}" if name == "data" else f"{name}: exact draws", fontsize=9)
-        axes.set_axis_off()
+        title = name if name == "data" else f"{name}: exact draws"
+        show_sheet(axes, np.reshape(rows, (32, SIDE, SIDE)), 8, title, 9, frame=0.4)
     return figure

@@ -27,11 +27,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from energax.energies import LinearICA
-from energax.energies.base import Normalised
 from energax.objectives import (
     Batch,
     ConditionalNoiseContrastiveEstimation,
@@ -40,11 +38,13 @@ from energax.objectives import (
     Objective,
 )
 from energax.papers.fixed_sample import Minimum, first_state, minimise
-from energax.papers.judge import difference
-from energax.papers.outcome import Outcome
-from energax.typing import Array, ArrayLike, Condition, Float, Scalar
+from energax.papers.nce_densities import Quadratic, Ring
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import difference
+from energax.typing import Array
 
-__all__ = ["Quadratic", "Ring", "run", "unmixed_error"]
+__all__ = ["run", "unmixed_error"]
 
 MODELS = ("gaussian", "ica", "ring")
 ML = "ML"
@@ -56,7 +56,6 @@ QUANTILES = (0.1, 0.5, 0.9)
 RESAMPLES = 1_000
 HIGHER = 1e-4  # in a loss, than that from the truth: beyond what float32 and the end of a descent leave
 APART = 0.1  # of a norm: beyond what separates two ends in one valley
-REACH = 8.0  # standard deviations of a ring's profile that its quadrature covers
 
 
 @dataclass(frozen=True)
@@ -94,103 +93,6 @@ SIZES = {
         100, (100, 500, 1_000, 5_000, 10_000, 20_000), ratios=(2, 6, 10, 20), noise_ratio=10, many=(60, 5_000)
     ),
 }
-
-
-class Quadratic(Normalised):
-    """E(x) = ½ xᵀΛx with Λ symmetric, given by the d(d+1)/2 entries on and above its diagonal.
-
-    Parameters
-    ----------
-    precision
-        Λ, shape (d, d). Only its entries on and above the diagonal are stored, and learned.
-    """
-
-    entries: Float[Array, " n"]
-
-    def __init__(self, precision: ArrayLike):
-        full = jnp.asarray(precision, jnp.float32)
-        self.entries = full[jnp.triu_indices(len(full))]
-
-    @property
-    def precision(self) -> Float[Array, "d d"]:
-        """Λ."""
-        d = self.event_shape[0]
-        upper = jnp.zeros((d, d)).at[jnp.triu_indices(d)].set(self.entries)
-        return upper + jnp.triu(upper, 1).T
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one event, (d,)."""
-        return (int(np.sqrt(2 * self.entries.size)),)
-
-    def __call__(self, x: Float[Array, " d"], condition: Condition | None = None) -> Scalar:
-        """Return E(x)."""
-        return 0.5 * x @ self.precision @ x
-
-    def log_normalizer(self) -> Scalar:
-        """Return (d/2) log 2π − ½ log det Λ; not a number unless Λ is positive definite."""
-        factor = jnp.linalg.cholesky(self.precision)
-        return 0.5 * len(factor) * jnp.log(2 * jnp.pi) - jnp.sum(jnp.log(jnp.diagonal(factor)))
-
-    def sample(self, key: Any, n: int) -> Float[Array, "n d"]:
-        """Return n exact draws."""
-        factor = jnp.linalg.cholesky(self.precision)
-        z = jax.random.normal(key, (len(factor), n))
-        return jax.scipy.linalg.solve_triangular(factor.T, z, lower=False).T
-
-
-class Ring(Normalised):
-    """E(x) = (γ/2)(‖x‖ − μ)²: a spherical shell. γ is learned, μ is given.
-
-    log Z is that of the radius, ∫ r^{d−1} exp(−(γ/2)(r − μ)²) dr by the trapezoidal rule, and the area of
-    the unit sphere.
-
-    Parameters
-    ----------
-    gamma
-        γ > 0.
-    radius
-        μ > 0.
-    d
-        Coordinates.
-    """
-
-    gamma: Scalar
-    radius: Scalar
-    event_shape: tuple[int, ...]
-
-    def __init__(self, gamma: float | Scalar, radius: float | Scalar, d: int):
-        self.gamma, self.radius = jnp.asarray(gamma, jnp.float32), jnp.asarray(radius, jnp.float32)
-        self.event_shape = (d,)
-
-    def __call__(self, x: Float[Array, " d"], condition: Condition | None = None) -> Scalar:
-        """Return E(x)."""
-        return 0.5 * self.gamma * (jnp.linalg.norm(x) - jax.lax.stop_gradient(self.radius)) ** 2
-
-    def _profile(self) -> tuple[Float[Array, " m"], Float[Array, " m"], Scalar]:
-        """Return radii, the logarithm of r^{d−1} exp(−E) at them, and their distance."""
-        z = jnp.linspace(-REACH, REACH, 1_001)
-        r = jax.lax.stop_gradient(self.radius) + z / jnp.sqrt(self.gamma)
-        inside = jnp.where(r > 0, r, 1.0)
-        log_density = (self.event_shape[0] - 1) * jnp.log(inside) - 0.5 * z**2
-        return r, jnp.where(r > 0, log_density, -jnp.inf), (z[1] - z[0]) / jnp.sqrt(self.gamma)
-
-    def log_normalizer(self) -> Scalar:
-        """Return log Z."""
-        d = self.event_shape[0]
-        _, log_density, step = self._profile()
-        area = jnp.log(2.0) + 0.5 * d * jnp.log(jnp.pi) - jax.scipy.special.gammaln(0.5 * d)
-        return area + jax.nn.logsumexp(log_density) + jnp.log(step)
-
-    def sample(self, key: Any, n: int) -> Float[Array, "n d"]:
-        """Return n draws: a direction, and a radius by inversion of the trapezoidal sum."""
-        radius_key, direction_key = jax.random.split(key)
-        r, log_density, _ = self._profile()
-        weights = jax.nn.softmax(log_density)
-        below = jnp.cumsum(weights) - 0.5 * weights
-        radius = jnp.interp(jax.random.uniform(radius_key, (n,)), below, r)
-        z = jax.random.normal(direction_key, (n, self.event_shape[0]))
-        return radius[:, None] * z / jnp.linalg.norm(z, axis=1, keepdims=True)
 
 
 class Case(NamedTuple):
@@ -373,24 +275,19 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
         nce = f"NCE, ν = {size.noise_ratio}"
         cnce = f"CNCE, κ = {size.ratios[-1]}"
         gap = difference(np.log(r["errors"][cnce][last]).tolist(), np.log(r["errors"][nce][last]).tolist())
-        clear = "clear" if gap.clear else "not clear"
         lines.append(
             f"{model}: the error of {cnce} is {np.exp(gap.mean):.2f} times that of {nce} (geometric mean over"
             f" ground truths, {np.exp(gap.mean - gap.error):.2f} to {np.exp(gap.mean + gap.error):.2f};"
-            f" {clear})."
+            f" {gap.word})."
         )
         if r["local minima"]:
             counted = ", ".join(f"{n} {k}" for n, k in r["local minima"].items())
             lines.append(f"{model}: local minima in {size.truths} descents: {counted}.")
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(size: Size, results: Mapping[str, Any]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6 * len(results), 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(4.6 * len(results), 4.4)
     panels = np.atleast_1d(np.asarray(figure.subplots(1, len(results))))
     for axes, (model, r) in zip(panels, results.items(), strict=True):
         for i, (name, by_rows) in enumerate(r["errors"].items()):

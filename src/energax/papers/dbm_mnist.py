@@ -41,8 +41,10 @@ from energax.evaluation import log_normalizer
 from energax.objectives import DeepBoltzmannLikelihood, PersistentContrastiveDivergence
 from energax.papers.bracketed import Bracketed, ends
 from energax.papers.descent import at_best_rate, log_likelihood
-from energax.papers.judge import Judge, difference, summary
-from energax.papers.outcome import Outcome
+from energax.papers.judge import Judge
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas, show_sheet
+from energax.papers.repeats import difference, pm, summary
 from energax.samplers import BlockGibbs
 from energax.samplers import run as run_chains
 from energax.samplers.pools import marginals
@@ -142,7 +144,8 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             "training log p at each rate": {f"{r:g}": v for r, v in values.items()},
         }
         progress(
-            f"{_named(size.small)}, {case}: {_pm(results[case]['log p'])} nats held out at rate {rate:g}"
+            f"{_named(size.small)}, {case}: {pm(results[case]['log p'], '.2f')} nats held out"
+            f" at rate {rate:g}"
         )
     labels = bench.dataset.train_labels[: size.rows]
     judge = Judge.of(
@@ -162,8 +165,19 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     columns = ("hidden", "case", "rate", "log p", "bound", "log p − bound", "recognised", "reconstruction")
     rows: list[tuple[Any, ...]] = []
     for case, r in results.items():
-        gap = _pm([a - b for a, b in zip(r["log p"], r["bound"], strict=True)])
-        rows.append((_named(size.small), case, r["rate"], _pm(r["log p"]), _pm(r["bound"]), gap, "–", "–"))
+        gap = pm([a - b for a, b in zip(r["log p"], r["bound"], strict=True)], ".2f")
+        rows.append(
+            (
+                _named(size.small),
+                case,
+                r["rate"],
+                pm(r["log p"], ".2f"),
+                pm(r["bound"], ".2f"),
+                gap,
+                "–",
+                "–",
+            )
+        )
     for case, r in shown.items():
         machine = "–" if case == "held out" else _named(size.large)
         rate = "–" if case == "held out" else size.large_rate
@@ -288,11 +302,6 @@ def _named(hidden: Sequence[int]) -> str:
     return "-".join(str(m) for m in hidden)
 
 
-def _pm(values: Sequence[float]) -> str:
-    mean, error = summary(values)
-    return f"{mean:.2f} ± {error:.2f}" if len(values) > 1 else f"{mean:.2f}"
-
-
 def _verdict(
     size: Size, results: Mapping[str, Any], shown: Mapping[str, Any], bounds: Mapping[str, Bracketed]
 ) -> str:
@@ -302,7 +311,7 @@ def _verdict(
     gains = []
     for other in size.cases[:-1]:
         d = difference(results[PRETRAINED]["log p"], results[other]["log p"])
-        sure = f" ± {d.error:.2f} nats ({'clear' if d.clear else 'not clear'})"
+        sure = f" ± {d.error:.2f} nats ({d.word})"
         gains.append(f"{other} {d.mean:+.2f}{sure if size.seeds > 1 else ' nats (tried once)'}")
     lines.append(f"{PRETRAINED} against {'; '.join(gains)}.")
     gaps = {
@@ -321,17 +330,12 @@ def _verdict(
         f" nats: {kept}."
     )
     lines.append(f"{_named(size.large)}, bound on log p of held-out digits, nats: {ends(bounds)}.")
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(results: Mapping[str, Any], sheets: Mapping[str, np.ndarray]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1, 1.1))
-    top, bottom = halves
+    figure = canvas(13, 6)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.1))
     axes = top.subplots()
     for i, r in enumerate(results.values()):
         axes.plot(
@@ -344,10 +348,5 @@ def _draw(results: Mapping[str, Any], sheets: Mapping[str, np.ndarray]) -> Any:
     axes.grid(color="0.92")
     axes.legend(frameon=False)
     for axes, (label, images) in zip(bottom.subplots(1, len(sheets)), sheets.items(), strict=True):
-        h, w = images.shape[1:]
-        tiles = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=0.35)
-        tiles = tiles.reshape(8, 8, h + 2, w + 2).transpose(0, 2, 1, 3).reshape(8 * (h + 2), 8 * (w + 2))
-        axes.imshow(tiles, cmap="gray", vmin=0, vmax=1)
-        axes.set_title(label if label == "held out" else f"large, {label}", fontsize=9)
-        axes.set_axis_off()
+        show_sheet(axes, images, 8, label if label == "held out" else f"large, {label}", 9)
     return figure

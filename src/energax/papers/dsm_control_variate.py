@@ -38,10 +38,11 @@ import numpy as np
 import scipy.stats
 from jax.flatten_util import ravel_pytree
 
-from energax.derivatives import score
 from energax.energies import MLP, GaussianMixture
 from energax.objectives import Batch, DenoisingScoreMatching
+from energax.papers.fields import relative_error, scores_at
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 from energax.training import fit
 from energax.typing import Array, Key, Model
 
@@ -179,14 +180,8 @@ def _moments(
     }
 
 
-@eqx.filter_jit
-def _scores(model: Model, x: Array) -> Array:
-    return jax.vmap(lambda row: score(model, row))(x)
-
-
 def _error(model: Model, truth: Model, x: Array) -> float:
-    exact = _scores(truth, x)
-    return float(jnp.sqrt(jnp.sum((_scores(model, x) - exact) ** 2) / jnp.sum(exact**2)))
+    return relative_error(scores_at(model, x), scores_at(truth, x))
 
 
 def _ratio(found: dict[str, float], of: str) -> float:
@@ -255,11 +250,7 @@ def _verdict(
 def _draw(
     sigmas: tuple[float, ...], variances: dict[str, list[dict[str, float]]], errors: list[np.ndarray]
 ) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13.5, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(13.5, 4.2)
     loss_axes, gradient_axes, error_axes = figure.subplots(1, 3)
     for axes, of in ((loss_axes, "loss"), (gradient_axes, "gradient")):
         for colour, name in zip(("tab:blue", "tab:orange", "tab:green"), MODELS, strict=True):

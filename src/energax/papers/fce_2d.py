@@ -42,8 +42,9 @@ from energax.objectives import (
     FlowContrastiveEstimation,
     NoiseContrastiveEstimation,
 )
-from energax.papers.judge import difference, summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import difference, pm
 from energax.training import fit
 from energax.typing import Array, Key, Model
 
@@ -214,14 +215,11 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
         "JS, normalised",
     )
     kinds = ((GRID, 3), ("test error", 3), ("log mass", 4), ("divergence", 4), (JS, 4))
-    rows = [(name, *(_pm([e[k] for e in errors], n) for k, n in kinds)) for name, errors in found.items()]
+    rows = [
+        (name, *(pm([e[k] for e in errors], f".{n}f") for k, n in kinds)) for name, errors in found.items()
+    ]
     facts = {"errors": found, "ends": ends, "steps": size.steps, "samples": size.rows}
     return Outcome(columns, rows, _verdict(size, found, ends), _draw(shown, found), facts)
-
-
-def _pm(values: list[float], digits: int = 3) -> str:
-    mean, error = summary(values)
-    return f"{mean:.{digits}f} ± {error:.{digits}f}" if len(values) > 1 else f"{mean:.{digits}f}"
 
 
 def _verdict(size: Size, found: Mapping[str, list[dict[str, float]]], ends: list[dict[str, float]]) -> str:
@@ -231,8 +229,7 @@ def _verdict(size: Size, found: Mapping[str, list[dict[str, float]]], ends: list
     def compared(one: str, other: str, kind: str) -> str:
         # Errors of very different sizes: their ratio, by the mean of logarithms.
         gap = difference(np.log(of(one, kind)).tolist(), np.log(of(other, kind)).tolist())
-        clear = "clear" if gap.clear else "not clear"
-        return f"{one} has {np.exp(gap.mean):.3g} times the {kind} of {other} ({clear})"
+        return f"{one} has {np.exp(gap.mean):.3g} times the {kind} of {other} ({gap.word})"
 
     def listed(pairs: tuple[tuple[str, str], ...], kind: str = GRID) -> str:
         return "; ".join(compared(*pair, kind) for pair in pairs if set(pair) <= set(found))
@@ -258,15 +255,11 @@ def _verdict(size: Size, found: Mapping[str, list[dict[str, float]]], ends: list
         f"At the end FCE's −V is {loss:.3f}; it is log 4 = {np.log(4):.3f} where energy and flow agree. The"
         f" flow still moves {moves:.1f} times a step."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(shown: Mapping[str, np.ndarray], found: Mapping[str, list[dict[str, float]]]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 6.9), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(13, 6.9)
     top = float(shown["the truth"].max())
     image: Any = None
     panels = figure.subplots(-(-len(shown) // 4), 4).ravel()

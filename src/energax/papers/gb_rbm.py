@@ -26,7 +26,7 @@ units as in the paper, has no exact log Z and is only shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +44,9 @@ from energax.objectives import (
     PersistentContrastiveDivergence,
 )
 from energax.papers.descent import at_best_rate, log_likelihood
-from energax.papers.judge import difference, summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas, show_sheet
+from energax.papers.repeats import difference, pm, summary
 from energax.samplers import BlockGibbs
 from energax.samplers import run as run_chains
 from energax.samplers.pools import marginals
@@ -131,7 +132,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             case = f"{unit}, {how}"
             results[case], model = bench.case(unit, how)
             idle = results[case]["idle"]
-            progress(f"{case}: {_pm(results[case]['test'])} nats held out, {idle[0]} hidden units idle")
+            progress(f"{case}: {pm(results[case]['test'], '.0f')} nats held out, {idle[0]} hidden units idle")
             if how == PCD:
                 sheets[case] = bench.sheet(model, unit)
     large = None
@@ -142,8 +143,8 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     rows = [
         (
             c,
-            _pm(r["test"]),
-            _pm(r["train"]),
+            pm(r["test"], ".0f"),
+            pm(r["train"], ".0f"),
             r.get("rate", "–"),
             f"{np.mean(r['idle']):g}" if "idle" in r else "–",
         )
@@ -272,11 +273,6 @@ class Bench:
         return self.grey(np.asarray(jax.vmap(model.visible_mean)(hidden)) * self.scales[unit])
 
 
-def _pm(values: Sequence[float]) -> str:
-    mean, error = summary(values)
-    return f"{mean:.0f} ± {error:.0f}" if len(values) > 1 else f"{mean:.0f}"
-
-
 def _verdict(size: Size, results: Mapping[str, Any]) -> str:
     test = {case: summary(r["test"])[0] for case, r in results.items()}
     lines = []
@@ -307,17 +303,12 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
         f"The best machine is {best}, {test[best]:.0f} nats; it is {'' if wins else 'not '}the best density."
         f" A noise for each pixel changes log p by {min(gains):+.0f} to {max(gains):+.0f} nats."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(results: Mapping[str, Any], large: Any, sheets: Mapping[str, np.ndarray]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 8), layout="constrained")
-    FigureCanvasAgg(figure)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1.2, 1))
-    top, bottom = halves
+    figure = canvas(14, 8)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.2, 1))
     left, right = top.subplots(1, 2)
     means = [summary(r["test"])[0] for r in results.values()]
     colors = {INDEPENDENT: "0.5", FACTORS: "0.3", PCD: "C2", CD: "C1", EXACT: "C3", ONWARD: "C4"}
@@ -338,10 +329,5 @@ def _draw(results: Mapping[str, Any], large: Any, sheets: Mapping[str, np.ndarra
     right.legend(fontsize=9, frameon=False)
     right.grid(color="0.92")
     for axes, (label, images) in zip(bottom.subplots(1, len(sheets)), sheets.items(), strict=True):
-        h, w = images.shape[1:]
-        tiles = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=0.35)
-        tiles = tiles.reshape(8, 8, h + 2, w + 2).transpose(0, 2, 1, 3).reshape(8 * (h + 2), 8 * (w + 2))
-        axes.imshow(tiles, cmap="gray", vmin=0, vmax=1)
-        axes.set_title(label, fontsize=9)
-        axes.set_axis_off()
+        show_sheet(axes, images, 8, label, 9)
     return figure

@@ -41,8 +41,9 @@ from energax.objectives import (
     Objective,
     SlicedScoreMatching,
 )
-from energax.papers.judge import Difference, difference, summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import Difference, difference, pm
 from energax.typing import Array, Float, Key
 
 __all__ = ["descended", "draws", "mixing", "models", "prepared", "run", "tested"]
@@ -245,7 +246,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
         results[str(d)] = found
     columns = ("D", "method", "rate", "test log p", "gap to ML", "the paper's gap", "learned log Z is off by")
     rows = [
-        (int(d), name, found[name]["rate"], _pm(found[name]["test"]), _shown(_gap(found, name), name),
+        (int(d), name, found[name]["rate"], pm(found[name]["test"], '.2f'), _shown(_gap(found, name), name),
          _signed(paper_gap(name, int(d))), _apart(found[name]))
         for d, found in results.items()
         for name in size.names
@@ -289,11 +290,6 @@ def _worth(trained: Trained) -> float:
 
 def _gap(found: Mapping[str, Any], name: str) -> Difference:
     return difference(found[name]["test"], found[ML]["test"])
-
-
-def _pm(values: list[float]) -> str:
-    mean, error = summary(values)
-    return f"{mean:.2f} ± {error:.2f}"
 
 
 def _shown(gap: Difference, name: str) -> str:
@@ -340,9 +336,8 @@ def _verdict(results: Mapping[str, Any]) -> str:
             if better not in found:
                 continue
             gain = difference(found[better]["test"], found[worse]["test"])
-            clear = "clear" if gain.clear else "not clear"
             lines.append(
-                f"D = {d}: {why} changes {worse} by {gain.mean:+.3f} ± {gain.error:.3f} nats ({clear})."
+                f"D = {d}: {why} changes {worse} by {gain.mean:+.3f} ± {gain.error:.3f} nats ({gain.word})."
             )
     chosen = [r for found in results.values() for name, r in found.items() if name in METHODS]
     rates = [list(r["validation at each rate"]) for r in chosen]
@@ -352,15 +347,11 @@ def _verdict(results: Mapping[str, Any]) -> str:
         " cases."
     )
     lines.append("The paper's column of the learned Stein discrepancy is the study lsd-ica.")
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(results: Mapping[str, Any], steps: int) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.4 * (len(results) + 1), 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(4.4 * (len(results) + 1), 4.6)
     panels = np.asarray(figure.subplots(1, len(results) + 1))
     dimensions = [int(d) for d in results]
     updates = steps // POINTS * (1 + np.arange(POINTS))

@@ -35,6 +35,7 @@ import scipy.stats
 from energax.energies import Ising
 from energax.objectives import ExactMaximumLikelihood, Objective, PersistentContrastiveDivergence
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 from energax.samplers import BlockGibbs
 from energax.tasks.flips import METHODS, restore_flips
 from energax.training import fit
@@ -258,13 +259,8 @@ def _plain(value: Any) -> Any:
 
 
 def _draw(clean: np.ndarray, pictures: dict[str, np.ndarray], facts: dict[str, Any]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 6.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1, 1.25))
-    above, below = halves
+    figure = canvas(15, 6.4)
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.25))
     case = facts["cases"][f"{SHOWN:g}"]
     shown = {"clean": clean, f"{SHOWN:.0%} flipped": pictures["noisy"]}
     shown |= {

@@ -1,4 +1,4 @@
-r"""How samples of digits are judged, and when a difference between two ways to make them counts.
+r"""How samples of digits are judged.
 
 A sample is *recognised* if a classifier fitted to training digits is at least 90 % confident of it,
 and it lies no farther from its nearest training digit than 95 % of held-out digits do (a classifier
@@ -10,21 +10,17 @@ The energy distance of samples X to held-out digits Y, with independent copies X
 
 is zero only for equal laws (Székely & Rizzo 2013). Here it is the unbiased estimate, which may fall
 below zero, on pixels clipped to [0, 1]. Rows that are not finite count as mid-grey.
-
-Cases that share seeds are compared in pairs: a difference is *clear* if its mean over the seeds is
-farther from zero than Student's 97.5 % quantile times its standard error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from energax.data import Dataset
 
-__all__ = ["Difference", "Judge", "difference", "energy_distance", "summary"]
+__all__ = ["Judge", "energy_distance", "pixels"]
 
 CONFIDENT = 0.9
 JUDGED = 6000  # training rows the judge sees
@@ -78,34 +74,3 @@ def energy_distance(samples: np.ndarray, held_out: np.ndarray) -> float:
 
     x, y = pixels(samples), pixels(held_out)
     return float(2 * cdist(x, y).mean() - pdist(x).mean() - pdist(y).mean())
-
-
-class Difference(NamedTuple):
-    """The mean of paired differences and its standard error.
-
-    Parameters
-    ----------
-    mean, error
-        Mean over the seeds, and its standard error (infinite for one seed).
-    clear
-        Whether zero lies outside the 95 % interval of Student's t.
-    """
-
-    mean: float
-    error: float
-    clear: bool
-
-
-def summary(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and its standard error (infinite for one value)."""
-    v = np.asarray(values, np.float64)
-    return float(v.mean()), float(v.std(ddof=1) / np.sqrt(v.size)) if v.size > 1 else float("inf")
-
-
-def difference(these: Sequence[float], those: Sequence[float]) -> Difference:
-    """Compare two cases seed by seed: these − those."""
-    from scipy.stats import t
-
-    mean, error = summary((np.asarray(these, np.float64) - np.asarray(those, np.float64)).tolist())
-    reach = t.ppf(0.975, len(these) - 1) * error if len(these) > 1 else float("inf")
-    return Difference(mean, error, bool(abs(mean) > reach))

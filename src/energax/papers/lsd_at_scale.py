@@ -26,8 +26,9 @@ import numpy as np
 from energax.checks import InputError
 from energax.data import load
 from energax.evaluation import CriticTraining, learned_stein_discrepancy
-from energax.papers.judge import summary
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
+from energax.papers.repeats import pm
 
 __all__ = ["run"]
 
@@ -142,7 +143,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     rows = [
         [
             name,
-            *(_with_error(values[k]) for k in ("t", "unit")),
+            *(pm(values[k], ".3g", ".2g") for k in ("t", "unit")),
             *(_mean(values[k]) for k in ("step", "seconds")),
         ]
         for name, values in found.items()
@@ -160,11 +161,6 @@ def _mean(values: list[float]) -> float:
     return float(np.mean(values))
 
 
-def _with_error(values: list[float]) -> str:
-    mean, error = summary(values)
-    return f"{mean:.3g} ± {error:.2g}" if len(values) > 1 else f"{mean:.3g}"
-
-
 def verdict(found: dict[str, dict[str, list[float]]]) -> str:
     """Say which critic finds most by each measure."""
     told = []
@@ -178,9 +174,7 @@ def verdict(found: dict[str, dict[str, list[float]]]) -> str:
 
 
 def _figure(found: dict[str, dict[str, list[float]]]) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    figure = canvas(10, 3.6)
     for ax, (measure, title) in zip(
         figure.subplots(1, 2), (("unit", "discrepancy at unit size"), ("t", "√n mean h / sd h")), strict=True
     ):

@@ -25,8 +25,9 @@ import numpy as np
 
 from energax.energies import Critic
 from energax.papers.critic_path import Known, Path, Sample, chosen, follow, taken
-from energax.papers.judge import summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import pm
 from energax.typing import Array, Key
 
 __all__ = ["pair", "run"]
@@ -143,20 +144,15 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             r["penalty"],
             r["theory"],
             f"{np.median(r['chosen']['step']):g}",
-            _pm(np.array(r["chosen"]["share"]) * r["theory"]),
-            _pm(r["chosen"]["share"]),
-            _pm(r["chosen"]["cosine"]),
-            _pm(r["path"]["cosine"][:, -1]),
-            _pm(r["path"]["train_mean"][:, -1]),
+            pm(np.array(r["chosen"]["share"]) * r["theory"]),
+            pm(r["chosen"]["share"]),
+            pm(r["chosen"]["cosine"]),
+            pm(r["path"]["cosine"][:, -1]),
+            pm(r["path"]["train_mean"][:, -1]),
         )
         for r in results.values()
     ]
     return Outcome(columns, table, _verdict(size, results), _draw(results), {"results": results})
-
-
-def _pm(values: Any) -> str:
-    mean, error = summary(np.asarray(values).tolist())
-    return f"{mean:.3f} ± {error:.3f}"
 
 
 def _verdict(size: Size, results: Mapping[str, Any]) -> str:
@@ -181,15 +177,11 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
                 f"{case}, {rows:,} rows: cosines {told}: the best critic's direction is"
                 f" {'found with each' if found else 'not found with each'}."
             )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(results: Mapping[str, Any]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 7.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(11, 7.5)
     panels = np.asarray(figure.subplots(2, 2, sharex=True))
     for row, case in zip(panels, (MEANS, SCALES_), strict=True):
         shown = [(n, r) for n, r in results.items() if r["case"] == case]

@@ -39,9 +39,11 @@ from energax.energies import Flow
 from energax.evaluation import CriticTraining, learned_stein_discrepancy
 from energax.evaluation.outliers import rank_correlation
 from energax.objectives import ExactMaximumLikelihood
+from energax.papers.fields import scores_at
 from energax.papers.lsd_at_scale import Size as Images
 from energax.papers.lsd_at_scale import logits
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
 from energax.training import fit
 from energax.typing import Array, Model
 
@@ -179,7 +181,7 @@ def checkpoints(
 def measured(flow: Model, test: np.ndarray, size: Size, key: jax.Array) -> tuple[float, float, float, float]:
     """Return the mean log-likelihood, the LSD with its error, and score matching's objective."""
     chunks = np.split(test, range(CHUNK, len(test), CHUNK))
-    s = np.concatenate([np.asarray(_scores(flow, jnp.asarray(c))) for c in chunks])
+    s = np.concatenate([np.asarray(scores_at(flow, jnp.asarray(c))) for c in chunks])
     log_q = np.concatenate([np.asarray(_log_prob(flow, jnp.asarray(c))) for c in chunks])
     keys = jax.random.split(key, len(chunks))
     traces = [_traces(flow, jnp.asarray(c), k, size.probes) for c, k in zip(chunks, keys, strict=True)]
@@ -191,11 +193,6 @@ def measured(flow: Model, test: np.ndarray, size: Size, key: jax.Array) -> tuple
 @eqx.filter_jit
 def _log_prob(flow: Any, x: Array) -> Array:
     return -jax.vmap(flow)(x)
-
-
-@eqx.filter_jit
-def _scores(flow: Model, x: Array) -> Array:
-    return jax.vmap(lambda x: score(flow, x))(x)
 
 
 @eqx.filter_jit
@@ -229,13 +226,11 @@ def verdict(ranks: dict[str, dict[str, float]], tables: dict[str, np.ndarray], s
         "The flows stand in for the paper's Glow of three scales: dense couplings, on images of"
         f" {' × '.join(map(str, shape))}."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _figure(tables: dict[str, np.ndarray]) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.2 * len(tables)), layout="constrained")
+    figure = canvas(11, 3.2 * len(tables))
     for (left, middle, right), (name, table) in zip(
         figure.subplots(len(tables), 3), tables.items(), strict=True
     ):

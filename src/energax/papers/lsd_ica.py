@@ -28,7 +28,7 @@ program.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,8 +57,9 @@ from energax.papers.ica_baselines import (
     prepared,
     tested,
 )
-from energax.papers.judge import Difference, difference, summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import Difference, difference, pm
 from energax.typing import Array, Key
 
 __all__ = ["concluded", "paper_gap", "run", "unturned", "updates"]
@@ -216,7 +217,7 @@ def concluded(size: Size, results: Mapping[str, dict[str, Any]]) -> Outcome:
             case,
             name,
             found[name]["setting"] if name in found else UNDEFINED,
-            _pm(found[name]["test"]) if name in found else "–",
+            pm(found[name]["test"], ".2f") if name in found else "–",
             _shown(found, name),
             _signed(paper_gap(name, int(case.split()[-1]))) if case.startswith("logistic") else "–",
         )
@@ -229,11 +230,6 @@ def concluded(size: Size, results: Mapping[str, dict[str, Any]]) -> Outcome:
 
 def _gap(found: Mapping[str, Any], name: str) -> Difference:
     return difference(found[name]["test"], found[ML]["test"])
-
-
-def _pm(values: Sequence[float]) -> str:
-    mean, error = summary(values)
-    return f"{mean:.2f} ± {error:.2f}"
 
 
 def _shown(found: Mapping[str, Any], name: str) -> str:
@@ -281,7 +277,7 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
         }
         ends.append(f"{case} " + ", ".join(f"k = {k} {v:.2f}" for k, v in of_k.items()))
     lines.append(f"The best validation log p by the critic's steps: {'; '.join(ends)}.")
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _learned(share: float) -> str:
@@ -291,11 +287,7 @@ def _learned(share: float) -> str:
 
 
 def _draw(size: Size, results: Mapping[str, Any]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2 * len(results), 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(4.2 * len(results), 4.4)
     panels = figure.subplots(1, len(results), squeeze=False)[0]
     seen = size.iterations * (1 + np.arange(POINTS)) / POINTS
     for axes, (case, found) in zip(panels, results.items(), strict=True):

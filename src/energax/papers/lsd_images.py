@@ -42,7 +42,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,13 +50,15 @@ from scipy.spatial.distance import cdist, pdist
 from energax import data
 from energax.energies import MLP, Gaussian, GaussianBernoulliRBM, WithGaussianBase
 from energax.objectives import Batch, LearnedSteinDiscrepancy, SlicedScoreMatching
+from energax.papers.fields import energies_at
 from energax.papers.judge import energy_distance, pixels
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas, tiled
 from energax.samplers import BlockGibbs, Langevin
 from energax.samplers import run as run_chains
 from energax.samplers.pools import marginals
 from energax.training import fit
-from energax.typing import Array, Key, Metrics, Model, Scalar
+from energax.typing import Key, Metrics, Model, Scalar
 
 __all__ = ["HeldDiscrepancy", "judged", "run"]
 
@@ -253,18 +254,13 @@ class Bench:
                 how = Langevin.sgld(epsilon, sigma)
                 x = run_chains(how, models[model], start, key=jax.random.key(7), steps=steps).x
                 found[model, name] = self.grey(x)
-                ends, rest = (float(_energies(models[model], jnp.asarray(z)).mean()) for z in (x, home))
+                ends, rest = (float(energies_at(models[model], jnp.asarray(z)).mean()) for z in (x, home))
                 lower[model, name] = ends - rest
         machine: Any = models[MACHINE]
         x = run_chains(BlockGibbs(), machine, self.start, key=jax.random.key(8), steps=self.size.sweeps).x
         hidden = jax.vmap(machine.sample_hidden)(x, jax.random.split(jax.random.key(9), len(x)))
         found[MACHINE, GIBBS] = self.grey(jax.vmap(machine.visible_mean)(hidden))
         return found, lower
-
-
-@eqx.filter_jit
-def _energies(model: Model, z: Array) -> Array:
-    return jax.vmap(model)(z)
 
 
 def run(scale: str, progress: Callable[[str], None]) -> Outcome:
@@ -318,10 +314,8 @@ def _listed(values: Mapping[str, float]) -> str:
 
 
 def _sheet(x: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    h, w = image_shape
     side = int(np.sqrt(len(x)))
-    tiles = np.pad(x[: side * side].reshape(-1, h, w), ((0, 0), (1, 1), (1, 1)), constant_values=0.35)
-    return tiles.reshape(side, side, h + 2, w + 2).transpose(0, 2, 1, 3).reshape(side * (h + 2), -1)
+    return tiled(x[: side * side].reshape(-1, *image_shape), side)
 
 
 def _verdict(size: Size, found: Mapping[str, Any]) -> str:
@@ -372,18 +366,14 @@ def _verdict(size: Size, found: Mapping[str, Any]) -> str:
             f"{name}: energy distance to held-out images of figures 9 and 14: {told}; {SHUFFLED}"
             f" {shuffled:.3f}; better than shuffled pixels: {', '.join(better) or 'none'}."
         )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(sheets: Mapping[str, Mapping[Kind, np.ndarray]]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     across = 6
     parts = [(name, kind, image) for name, sheet in sheets.items() for kind, image in sheet.items()]
     down = -(-len(parts) // across)
-    figure = Figure(figsize=(3.0 * across, 3.4 * down), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(3.0 * across, 3.4 * down)
     for axes in (grid := figure.subplots(down, across, squeeze=False)).ravel():
         axes.set_axis_off()
     for axes, (name, (model, chain), image) in zip(grid.ravel(), parts, strict=False):

@@ -30,19 +30,23 @@ import numpy as np
 
 from energax import data
 from energax.evaluation import mmd_test
-from energax.objectives import (
-    ExactMaximumLikelihood,
-    LearnedSteinDiscrepancy,
-    Objective,
-    ShortRunLikelihood,
+from energax.objectives import Objective, ShortRunLikelihood
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.plane import Square, divergence, log_density, weights_divergence
+from energax.papers.plane_trainings import (
+    LIBRARY_DECAYS,
+    RATE,
+    REACH,
+    TEXT_DECAYS,
+    likelihood,
+    stein,
+    tile,
+    trained,
 )
-from energax.papers.judge import Difference, difference, summary
-from energax.papers.lsd_toy import CRITIC_STEPS, DECAYS, LIBRARY, PENALTY, RATE, REACH, TEXT, network, tile
-from energax.papers.outcome import Outcome
-from energax.papers.plane import Square, divergence, log_density, quadrature, weights_divergence
+from energax.papers.repeats import Difference, difference, pm
 from energax.samplers import Langevin
 from energax.samplers import run as run_chains
-from energax.training import fit
 
 __all__ = ["draws", "run"]
 
@@ -113,17 +117,7 @@ def objective(way: str, size: Size) -> Objective:
     """Return what a way to train descends on."""
     if way in SIGMA:
         return ShortRunLikelihood(sampler(way), size.chain)
-    if way == ML:
-        return ExactMaximumLikelihood(quadrature(Square(REACH, size.coarse)))
-    beta1, beta2 = DECAYS[TEXT]
-    return LearnedSteinDiscrepancy(
-        penalty=PENALTY,
-        critic_steps=CRITIC_STEPS,
-        width=size.width,
-        critic_learning_rate=3 * RATE,
-        critic_beta1=beta1,
-        critic_beta2=beta2,
-    )
+    return likelihood(size.coarse) if way == ML else stein(TEXT_DECAYS, size.width, 3 * RATE)
 
 
 def run(scale: str, progress: Callable[[str], None]) -> Outcome:
@@ -145,20 +139,9 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     start = jax.random.normal(keys[1], (size.judged, 2))
     for way in size.ways:
         found[way] = []
-        beta1, beta2 = DECAYS[TEXT] if way == LSD else LIBRARY
+        decays = TEXT_DECAYS if way == LSD else LIBRARY_DECAYS
         for seed in range(size.seeds):
-            energy = fit(
-                network(x, size.width, seed),
-                objective(way, size),
-                x,
-                key=jax.random.key(seed),
-                steps=size.steps,
-                batch_size=size.batch,
-                learning_rate=RATE,
-                beta1=beta1,
-                beta2=beta2,
-                progress=False,
-            ).energy
+            energy = trained(objective(way, size), x, decays, size.width, size.steps, size.batch, seed)
             kl, log_q = divergence(log_p, energy, square)
             exact = draws(log_q, square, size.judged, rng)
             short = np.asarray(run_chains(sampler(way), energy, start, key=keys[2], steps=size.chain).x)
@@ -182,8 +165,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
 
 
 def _pm(ends: list[dict[str, float]], name: str) -> str:
-    mean, error = summary([end[name] for end in ends])
-    return f"{mean:.4f} ± {error:.4f}" if len(ends) > 1 else f"{mean:.4f}"
+    return pm([end[name] for end in ends], ".4f")
 
 
 def _verdict(size: Size, found: Mapping[str, list[dict[str, float]]], floor: float) -> str:
@@ -191,7 +173,7 @@ def _verdict(size: Size, found: Mapping[str, list[dict[str, float]]], floor: flo
         return [end[name] for end in found[way]]
 
     def told(gap: Difference) -> str:
-        return f"{gap.mean:+.4f} ({'clear' if gap.clear else 'not clear'})"
+        return f"{gap.mean:+.4f} ({gap.word})"
 
     listed = ", ".join(f"{way} {_pm(ends, 'KL')}" for way, ends in found.items())
     lines = [
@@ -221,15 +203,11 @@ def _verdict(size: Size, found: Mapping[str, list[dict[str, float]]], floor: flo
     rivals = [way for way in found if way != LSD]
     gaps = ", ".join(f"{way} {told(difference(inside[way], inside[LSD]))}" for way in rivals)
     lines.append(f"Inside the Gaussians, KL less LSD's {np.mean(inside[LSD]):.4f}: {gaps}.")
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(x: np.ndarray, log_p: np.ndarray, shown: Mapping[str, Any], square: Square) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.1 * (len(shown) + 1), 8.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(3.1 * (len(shown) + 1), 8.6)
     grid = figure.subplots(3, len(shown) + 1)
     top = float(log_p.max())
 

@@ -29,8 +29,9 @@ import numpy as np
 
 from energax.energies import Critic
 from energax.papers.critic_path import RULES, Known, Path, Sample, chosen, follow, taken
-from energax.papers.judge import difference, summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import difference, pm, summary
 from energax.typing import Key
 
 __all__ = ["run"]
@@ -148,20 +149,15 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             rule,
             f"{np.median(f['step']):g}",
             f"{sum(f['untrained']):g} of {size.seeds}",
-            _pm(np.array(f["discrepancy"]) * r["theory"]),
-            _pm(f["cosine"]),
-            _pm(f["share"]),
+            pm(np.array(f["discrepancy"]) * r["theory"], ".3g", ".2g"),
+            pm(f["cosine"], ".3g", ".2g"),
+            pm(f["share"], ".3g", ".2g"),
         )
         for r in results.values()
         for rule, f in r["rules"].items()
     ]
     facts = {"results": results, "settings": vars(size)}
     return Outcome(columns, table, _verdict(size, results), _draw(results), facts)
-
-
-def _pm(values: Any) -> str:
-    mean, error = summary(np.asarray(values).tolist())
-    return f"{mean:.3g} ± {error:.2g}"
 
 
 def _verdict(size: Size, results: Mapping[str, Any]) -> str:
@@ -204,15 +200,11 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
         )
     best = max(worst, key=lambda rule: worst[rule])
     lines.append(f"The worst case of each rule: {told}; the best worst case is {best}'s.")
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(results: Mapping[str, Any]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(13, 4.4)
     left, middle, right = figure.subplots(1, 3)
     name, r = next(iter(results.items()))
     path = r["path"]

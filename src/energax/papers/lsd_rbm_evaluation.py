@@ -40,9 +40,10 @@ from energax.evaluation import (
     linear_kernel_stein_discrepancy,
 )
 from energax.evaluation.scores import sample_and_scores
-from energax.papers.judge import summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
 from energax.papers.perturbed_machines import draws, machine, perturbed
+from energax.papers.pictures import canvas
+from energax.papers.repeats import summary
 from energax.typing import Array, Key
 
 __all__ = ["run"]
@@ -221,15 +222,11 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
                 f" mean − sd, would stop at step {np.median(theirs):g} (median), with the untrained critic in"
                 f" {theirs.count(0.0)}; the objective stops at {np.median([a['step'] for a in some]):g}."
             )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(results: Mapping[str, Any]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6 * max(len(results), 2), 7.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(4.6 * max(len(results), 2), 7.5)
     panels = np.asarray(figure.subplots(2, len(results), squeeze=False))
     for (top, bottom), (units, levels) in zip(panels.T, results.items(), strict=True):
         x = [float(level) for level in levels]

@@ -15,31 +15,37 @@ library's decay rates, (0.9, 0.999). What is judged is the average of the parame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
 from energax import data
-from energax.energies import MLP, Energy, Gaussian, WithGaussianBase
-from energax.objectives import ExactMaximumLikelihood, LearnedSteinDiscrepancy, Objective, ScoreMatching
-from energax.papers.judge import difference, summary
-from energax.papers.outcome import Outcome
-from energax.papers.plane import PARTS, Square, divergence, log_density, quadrature, weights_divergence
-from energax.training import fit
+from energax.energies import Energy, Gaussian
+from energax.objectives import Objective, ScoreMatching
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.plane import PARTS, Square, divergence, log_density, weights_divergence
+from energax.papers.plane_trainings import (
+    CODE_DECAYS,
+    LIBRARY_DECAYS,
+    REACH,
+    TEXT_DECAYS,
+    likelihood,
+    stein,
+    tile,
+    trained,
+)
+from energax.papers.repeats import difference, pm
 
-__all__ = ["network", "run", "tile"]
+__all__ = ["run"]
 
 CODE, TEXT = "LSD, (0, 0.999)", "LSD, (0.5, 0.9)"
 SM, ML = "score matching", "likelihood"
 WAYS = (CODE, TEXT, SM, ML)
-DECAYS, LIBRARY = {CODE: (0.0, 0.999), TEXT: (0.5, 0.9)}, (0.9, 0.999)
-PENALTY, CRITIC_STEPS, RATE = 10.0, 5, 1e-3
+DECAYS = {CODE: CODE_DECAYS, TEXT: TEXT_DECAYS}
 BASE = "Gaussian of the data's variances"
-DEEP = 8.0  # nats below the highest density that a picture shows
-REACH = 4.5
 
 
 @dataclass(frozen=True)
@@ -85,33 +91,11 @@ SIZES = {
 }
 
 
-def network(x: np.ndarray, width: int, seed: int = 0) -> Energy:
-    """Return E of two hidden layers with a Gaussian base of the data's mean and variances."""
-    net = MLP(x.shape[1:], width=width, depth=2, head="linear", key=jax.random.key(seed))
-    return WithGaussianBase(net, x.mean(axis=0), x.std(axis=0))
-
-
-def tile(axes: Any, log_q: np.ndarray, square: Square, top: float) -> None:
-    """Draw a log density at the cells, down to DEEP nats below `top`."""
-    values = np.clip(log_q, top - DEEP, top).reshape(square.cells, square.cells)
-    r = square.reach
-    axes.imshow(values, origin="lower", extent=(-r, r, -r, r), cmap="magma", vmin=top - DEEP, vmax=top)
-
-
 def objective(way: str, size: Size) -> Objective:
     """Return what a way to train descends on."""
     if way == SM:
         return ScoreMatching()
-    if way == ML:
-        return ExactMaximumLikelihood(quadrature(Square(REACH, size.coarse)))
-    beta1, beta2 = DECAYS[way]
-    return LearnedSteinDiscrepancy(
-        penalty=PENALTY,
-        critic_steps=CRITIC_STEPS,
-        width=size.width,
-        critic_beta1=beta1,
-        critic_beta2=beta2,
-    )
+    return likelihood(size.coarse) if way == ML else stein(DECAYS[way], size.width)
 
 
 def run(scale: str, progress: Callable[[str], None]) -> Outcome:
@@ -130,39 +114,23 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
         shown[name] = {"data": x[:4_000], "the density": log_p}
         for way in size.ways:
             ends = [
-                divergence(log_p, trained(way, size, x, seed), square)
+                divergence(log_p, energy(way, size, x, seed), square)
                 for seed in range(1 if way == ML else size.seeds)
             ]
             found[name][way] = [kl for kl, _ in ends]
             weights[name][way] = [weights_divergence(name, log_p, log_q, square) for _, log_q in ends]
             shown[name][way] = ends[0][1]
-        progress(f"{name}, KL: " + ", ".join(f"{way} {_pm(kl)}" for way, kl in found[name].items()))
+        progress(f"{name}, KL: " + ", ".join(f"{way} {pm(kl)}" for way, kl in found[name].items()))
     columns = ("trained by", *(f"KL, {name}" for name in size.names))
-    rows = [(way, *(_pm(found[name][way]) for name in size.names)) for way in (BASE, *size.ways)]
+    rows = [(way, *(pm(found[name][way]) for name in size.names)) for way in (BASE, *size.ways)]
     facts = {"divergence": found, "of the weights": weights, "settings": vars(size)}
     return Outcome(columns, rows, _verdict(size, found, weights), _draw(size, shown, square), facts)
 
 
-def trained(way: str, size: Size, x: np.ndarray, seed: int) -> Energy:
-    """Return the energy after a training in one way, from a start that all ways share."""
-    beta1, beta2 = DECAYS.get(way, LIBRARY)
-    return fit(
-        network(x, size.width, seed),
-        objective(way, size),
-        x,
-        key=jax.random.key(seed),
-        steps=size.steps,
-        batch_size=size.batch,
-        learning_rate=RATE,
-        beta1=beta1,
-        beta2=beta2,
-        progress=False,
-    ).energy
-
-
-def _pm(values: Sequence[float]) -> str:
-    mean, error = summary(values)
-    return f"{mean:.3f} ± {error:.3f}" if len(values) > 1 else f"{mean:.3f}"
+def energy(way: str, size: Size, x: np.ndarray, seed: int) -> Energy:
+    """Return the energy after a training in one way."""
+    decays = DECAYS.get(way, LIBRARY_DECAYS)
+    return trained(objective(way, size), x, decays, size.width, size.steps, size.batch, seed)
 
 
 def _verdict(
@@ -170,7 +138,7 @@ def _verdict(
     found: Mapping[str, Mapping[str, list[float]]],
     weights: Mapping[str, Mapping[str, list[float]]],
 ) -> str:
-    told = "; ".join(f"{n} {_pm(v[CODE])} ({v[BASE][0]:.3f})" for n, v in found.items())
+    told = "; ".join(f"{n} {pm(v[CODE])} ({v[BASE][0]:.3f})" for n, v in found.items())
     lines = [
         f"KL of the density after {size.steps:,} updates by {CODE}, in nats, and in brackets that of a"
         f" Gaussian with the data's variances, where it starts: {told}."
@@ -196,16 +164,12 @@ def _verdict(
     if size.seeds > 1:
         told = ", ".join(f"{way} {spread:.3f}" for way, spread in spreads.items())
         lines.append(f"Between the {size.seeds} trainings of one density the KL differs by at most: {told}.")
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(size: Size, shown: Mapping[str, Mapping[str, np.ndarray]], square: Square) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     across = ("data", "the density", *size.ways)
-    figure = Figure(figsize=(2.3 * len(across), 2.4 * len(shown)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(2.3 * len(across), 2.4 * len(shown))
     grid = figure.subplots(len(shown), len(across), squeeze=False)
     for i, (line, (name, parts)) in enumerate(zip(grid, shown.items(), strict=True)):
         top = float(parts["the density"].max())

@@ -30,7 +30,8 @@ import scipy.stats
 
 from energax.evaluation import CriticTraining, ksd_test, lsd_test
 from energax.evaluation.scores import sample_and_scores
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
 from energax.samplers import NUTS, Langevin, Sampler, adapt, observers
 from energax.samplers import run as run_chains
 from energax.samplers.diagnostics import draws, ess, split_rhat
@@ -269,15 +270,11 @@ def _verdict(results: Mapping[str, Any]) -> str:
         f"Of {sum(map(len, bad))} runs of badly tuned samplers R̂ passes {len(hidden)}; of these the tests"
         f" reject: {told}."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(results: Mapping[str, Any], pictures: Mapping[str, np.ndarray]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(14, 4.2)
     left, middle, right = figure.subplots(1, 3)
     edge = 5 * pictures[TUNED].std()
     bins = np.linspace(-edge, edge, 80).tolist()

@@ -52,8 +52,10 @@ from energax.derivatives import Score, score
 from energax.energies import NoiseConditional
 from energax.energies.noise import NOISE_FEATURES
 from energax.objectives import MultiscaleDenoisingScoreMatching, NoiseConditionalScoreMatching
-from energax.papers.judge import Difference, Judge, difference, energy_distance, pixels, summary
-from energax.papers.outcome import Outcome
+from energax.papers.judge import Judge, energy_distance, pixels
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas, show_sheet
+from energax.papers.repeats import Difference, difference, pm, summary
 from energax.samplers import AnnealedNoiseLangevin, annealed_langevin
 from energax.samplers import run as run_chains
 from energax.tasks import anneal
@@ -257,7 +259,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             for i, (m, q) in enumerate(zip(measured, worth[best], strict=True))
         ]
         shown[case] = drawn[best][0]
-        told = ", ".join(f"{n} {_pm(_values(results, case, n))}" for n in MEASURES)
+        told = ", ".join(f"{n} {pm(_values(results, case, n))}" for n in MEASURES)
         progress(f"{case}: {told}; step {best:g}")
     floor = energy_distance(bench.train[: len(bench.test)], bench.test)
     real = bench.judge.verdict(bench.test)["recognised"]
@@ -266,7 +268,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     rows: list[tuple[Any, ...]] = []
     for case, found in results.items():
         left = [f"{v:.3f}" for v in np.mean([r["left"] for r in found], axis=0)]
-        rest = [_pm(_values(results, case, n)) for n in MEASURES[1:]]
+        rest = [pm(_values(results, case, n)) for n in MEASURES[1:]]
         entropy, off = (float(np.mean(_values(results, case, n))) for n in ("entropy", "off"))
         rows.append((case, *left, *rest, f"{entropy:.2f}", f"{off:.0%}", f"{found[0]['step']:g}"))
     blank = [""] * (len(SIGMAS) + 1)
@@ -274,7 +276,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     rows.append(("held-out digits", *blank, "", f"{real:.3f}", "", "", ""))
     facts = {"cases": results, "sigmas": SIGMAS, "training digits": floor, "held-out digits": real}
     facts |= {"findings": findings}
-    verdict = "\n".join(f"- {line}" for line in findings.values())
+    verdict = bulleted(findings.values())
     return Outcome(columns, rows, verdict, _draw(results, shown, bench, floor), facts)
 
 
@@ -285,17 +287,12 @@ def _values(results: Mapping[str, Any], case: str, name: str) -> list[float]:
     return [r[name] for r in results[case]]
 
 
-def _pm(values: list[float]) -> str:
-    mean, error = summary(values)
-    return f"{mean:.3f} ± {error:.3f}"
-
-
 def _compared(results: Mapping[str, Any], these: str, those: str, name: str) -> Difference:
     return difference(_values(results, these, name), _values(results, those, name))
 
 
 def _shown(d: Difference) -> str:
-    return f"{d.mean:+.3f} ± {d.error:.3f} ({'clear' if d.clear else 'not clear'})"
+    return f"{d.mean:+.3f} ± {d.error:.3f} ({d.word})"
 
 
 def _findings(results: Mapping[str, Any]) -> dict[str, str]:
@@ -326,7 +323,7 @@ def _findings(results: Mapping[str, Any]) -> dict[str, str]:
         f"{_each(errors)}.",
         "told": "Not among the guesses, being told σ does better: it is "
         f"{_held(tellings.values())}. It changes the distance by {_each(tellings)}.",
-        "best": f"Nearest to the held-out digits: {best}, at {_pm(_values(results, best, 'distance'))}, "
+        "best": f"Nearest to the held-out digits: {best}, at {pm(_values(results, best, 'distance'))}, "
         f"{shares[0]:.0%} ± {shares[1]:.0%} recognised.",
         "asymmetry": f"The fields learned are {'no ' if min(curl.values()) > NOTICED else ''}gradients: "
         "‖J − Jᵀ‖/‖J + Jᵀ‖ is on average "
@@ -367,13 +364,8 @@ def _each(found: Mapping[str, Difference]) -> str:
 
 
 def _draw(results: Mapping[str, Any], shown: Mapping[str, np.ndarray], bench: Bench, floor: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 7.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1.25, 1))
-    top, bottom = halves
+    figure = canvas(13, 7.8)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     left, middle, right = top.subplots(1, 3)
     colors = {PLAIN: "0.5", APPROXIMATE: "C0", EXACT: "C2", TOLD: "C1"}
     for (body, how), case in zip(CASES, results, strict=True):
@@ -404,11 +396,6 @@ def _draw(results: Mapping[str, Any], shown: Mapping[str, np.ndarray], bench: Be
     right.legend(fontsize=8, frameon=False)
     h, w, _ = bench.image_shape or (1, 1, 1)
     for axes, (case, samples) in zip(bottom.subplots(1, len(shown)), shown.items(), strict=True):
-        tiles = np.pad(pixels(samples)[:40].reshape(-1, h, w), ((0, 0), (1, 1), (1, 1)), constant_values=0.35)
-        axes.imshow(
-            tiles.reshape(8, 5, h + 2, w + 2).transpose(0, 2, 1, 3).reshape(8 * (h + 2), -1),
-            cmap="gray", vmin=0, vmax=1,
-        )  # fmt: skip
-        axes.set_title(f"{case}\n{np.mean(_values(results, case, 'recognised')):.0%} recognised", fontsize=10)
-        axes.set_axis_off()
+        title = f"{case}\n{np.mean(_values(results, case, 'recognised')):.0%} recognised"
+        show_sheet(axes, pixels(samples)[:40].reshape(-1, h, w), 5, title, 10)
     return figure

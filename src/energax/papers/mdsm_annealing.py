@@ -29,7 +29,8 @@ import numpy as np
 
 from energax.derivatives import score
 from energax.papers.models import TINY, Studied, trained
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
 from energax.samplers import Langevin, observers
 from energax.samplers import run as run_chains
 from energax.samplers.schedules import Schedule, geometric
@@ -249,13 +250,11 @@ def verdict(facts: dict[str, Any]) -> str:
             f"T = {t[worst]:.2g}: {kind}. The virial is off by at most {off:.1%} on the way, by "
             f"{held:.1%} held."
         )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _figure(curves: dict[str, Any], facts: dict[str, Any]) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    figure = canvas(12, 3.8)
     left, middle, right = figure.subplots(1, 3)
     for i, (case, ((t, energy), _)) in enumerate(curves.items()):
         found, colour = facts[case], f"C{i}"

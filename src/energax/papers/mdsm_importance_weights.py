@@ -44,21 +44,25 @@ from energax import energies
 from energax.derivatives import score
 from energax.energies import GaussianMixture
 from energax.objectives import Ladder, MultiscaleDenoisingScoreMatching
-from energax.objectives.posterior import (
-    importance_weights,
-    parzen_score,
-    posterior_mean,
-    squared_distances,
+from energax.objectives.posterior import importance_weights, parzen_score
+from energax.papers.fields import scores_at
+from energax.papers.mdsm_importance_scores import (
+    LEVELS,
+    SIGMA_0,
+    SIGMA_MAX,
+    SIGMA_MIN,
+    ladder,
+    ladder_score,
+    minibatch_scores,
 )
-from energax.papers.judge import difference
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import difference
 from energax.training import fit
-from energax.typing import Array, Float, Key
+from energax.typing import Array, Key
 
-__all__ = ["ladder_score", "minibatch_scores", "run", "weighted_score"]
+__all__ = ["run"]
 
-SIGMA_0 = 0.1
-SIGMA_MIN, SIGMA_MAX, LEVELS = 0.05, 2.0, 16
 BATCH = 128
 COMPONENTS = 4
 SPREAD, ALONG, ACROSS = 0.4, 0.3, 0.02  # of the means, along a sheet, across it
@@ -103,55 +107,6 @@ class OverTheMinibatch(MultiscaleDenoisingScoreMatching):
         return super().loss(model, nuisance, batch.x, batch, key)
 
 
-def ladder() -> tuple[Array, Array]:
-    """Return σ_k and l_k = σ_k⁻²."""
-    sigmas = jnp.geomspace(SIGMA_MIN, SIGMA_MAX, LEVELS)
-    return sigmas, sigmas**-2.0
-
-
-def ladder_score(x: Float[Array, "m d"], data: Float[Array, "n d"]) -> Float[Array, "m d"]:
-    """(Σ_j π_M(j | x) x_j − x)/σ₀²: the minimum with w = 1, on a data set."""
-    sigmas, weights = ladder()
-    d2 = squared_distances(x, data)
-
-    def level(total, k):
-        term = jnp.log(weights[k]) - data.shape[1] * jnp.log(sigmas[k]) - d2 / (2 * sigmas[k] ** 2)
-        return jnp.logaddexp(total, term), None
-
-    log_mass, _ = jax.lax.scan(level, jnp.full(d2.shape, -jnp.inf), jnp.arange(LEVELS))
-    return (jax.nn.softmax(log_mass, axis=1) @ data - x) / SIGMA_0**2
-
-
-def weighted_score(x: Float[Array, "m d"], data: Float[Array, "n d"]) -> Float[Array, "m d"]:
-    """Σ_j π_M(j | x) w_j (x_j − x)/σ₀², with the weights of the importance objective; cost m n² levels."""
-    sigmas, weights = ladder()
-    d2 = squared_distances(x, data)
-    scale = jnp.log(weights) - data.shape[1] * jnp.log(sigmas)
-    log_mass = jax.nn.logsumexp(scale - d2[..., None] / (2 * sigmas**2), axis=-1)
-    share = jax.nn.softmax(log_mass, axis=1)
-    rows = jnp.repeat(x, len(data), axis=0)
-    w = importance_weights(rows, d2.ravel(), data, SIGMA_0, sigmas, weights).reshape(d2.shape)
-    return jnp.einsum("mn,mnd->md", share * w, data - x[:, None]) / SIGMA_0**2
-
-
-def minibatch_scores(
-    x: Float[Array, "m d"], data: Float[Array, "n d"], rows: Float[Array, "r b"]
-) -> tuple[Float[Array, "m d"], Float[Array, "m d"]]:
-    """The mean over minibatches that the mistake leads to, and the field of the first one alone."""
-    sigmas, weights = ladder()
-
-    def one(row):
-        batch = data[row]
-        d2 = squared_distances(x, batch)
-        scale = jnp.log(weights) - data.shape[1] * jnp.log(sigmas)
-        log_density = jax.nn.logsumexp(scale - d2[..., None] / (2 * sigmas**2), axis=(1, 2))
-        return log_density, posterior_mean(x, batch, SIGMA_0)
-
-    log_density, means = jax.lax.map(one, rows)
-    mean = jnp.einsum("rm,rmd->md", jax.nn.softmax(log_density, axis=0), means)
-    return (mean - x) / SIGMA_0**2, (means[0] - x) / SIGMA_0**2
-
-
 def mixture(kind: str, d: int, key: Key) -> GaussianMixture:
     """Return the population: four Gaussians on sheets, or full."""
     mean_key, *sheet_keys = jax.random.split(key, 1 + COMPONENTS)
@@ -177,7 +132,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             results[f"{kind}, d = {d}"] = {"data": kind, "d": d, **found}
             told = ", ".join(f"{c} {found[c][1]:.3g}" for c in (*CLOSED, *TRAINED) if c in found)
             progress(f"{kind}, d = {d}: error to the population: {told}; effective {found['effective']:.0%}")
-    verdict = "\n".join(f"- {line}" for line in _verdict(results))
+    verdict = bulleted(_verdict(results))
     columns = ("data", "d", "rms score", "effective", "near 1", *CLOSED, *TRAINED)
     rows = [_row(r) for r in results.values()]
     return Outcome(columns, rows, verdict, _draw(results), {"cases": results})
@@ -239,13 +194,8 @@ def _trained(weighting: str, data: np.ndarray, x: Array, sizes: Sizes, key: Key)
         model_key, fit_key = jax.random.split(jax.random.fold_in(key, seed))
         model = energies.MLP(data.shape[1:], width=sizes.width, depth=sizes.depth, key=model_key)
         trained = fit(model, objective, data, key=fit_key, **settings)
-        scores.append(np.asarray(_scores(trained.energy, x)))
+        scores.append(np.asarray(scores_at(trained.energy, x)))
     return scores
-
-
-@eqx.filter_jit
-def _scores(model: Any, x: Array) -> Array:
-    return jax.vmap(lambda y: score(model, y))(x)
 
 
 @eqx.filter_jit
@@ -366,11 +316,7 @@ def _by_dimension(rows: list[Mapping[str, Any]], show: Callable[[Mapping[str, An
 
 
 def _draw(results: Mapping[str, Mapping[str, Any]]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(14, 4.6)
     shares, closed, trained = figure.subplots(1, 3, width_ratios=(1, 1.25, 1.25))
     for kind, style in ((SHEETS, "-"), (FULL, "--")):
         rows = [r for r in results.values() if r["data"] == kind]

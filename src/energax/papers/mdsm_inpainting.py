@@ -25,6 +25,7 @@ import numpy as np
 from energax.papers.judge import Judge, pixels
 from energax.papers.models import TINY, Studied, trained
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 from energax.tasks import inpaint, named_mask
 
 __all__ = ["run"]
@@ -168,10 +169,8 @@ def _image(model: Studied) -> tuple[int, int, int]:
 def _figure(
     grids: dict[str, tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]], shape: tuple[int, ...]
 ) -> Any:
-    from matplotlib.figure import Figure
-
     shown = 10
-    figure = Figure(figsize=(0.8 * shown + 1.2, 4.2 * len(grids)), layout="constrained")
+    figure = canvas(0.8 * shown + 1.2, 4.2 * len(grids))
     parts: Any = figure.subfigures(len(grids), 1, squeeze=False)[:, 0]
     for sub, (name, (seen, guesses, truth)) in zip(parts, grids.items(), strict=True):
         lines = {

@@ -39,7 +39,8 @@ from energax.evaluation import (
 )
 from energax.evaluation.bases import fitted_base
 from energax.papers.models import PERCEPTRON, TINY, Studied, trained
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
 from energax.samplers import HMC
 from energax.tasks import score
 from energax.tasks.rows import map_rows
@@ -246,13 +247,11 @@ def verdict(facts: dict[str, Any]) -> str:
                 f"{as_density:.2f} off read as a log-density: {likely}. One Gaussian has "
                 f"{densities[GAUSSIAN][WAYS[0]]['value']:.2f}; the uniform density on [0, 1] pixels has 0."
             )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _figure(facts: dict[str, Any], pictures: dict[str, LogNormalizerEstimate]) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 3.6 * len(facts)), layout="constrained")
+    figure = canvas(13, 3.6 * len(facts))
     axes = figure.subplots(len(facts), 2, squeeze=False)
     for (left, right), (name, found) in zip(axes, facts.items(), strict=True):
         log_z = pictures[name]

@@ -23,6 +23,7 @@ import numpy as np
 from energax.evaluation import Memorisation, memorisation
 from energax.papers.models import TINY, Studied, trained
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 
 __all__ = ["run", "verdict"]
 
@@ -115,11 +116,7 @@ def verdict(found: Mapping[int, Memorisation]) -> str:
 
 
 def _draw(found: Mapping[int, Memorisation], sheets: Mapping[int, np.ndarray]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.6 * len(found), 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(3.6 * len(found), 5.2)
     axes = figure.subplots(2, len(found), height_ratios=(1.3, 1), squeeze=False)
     far = max(float(np.quantile(np.r_[f.from_samples, f.from_held_out], 0.98)) for f in found.values())
     for column, (n, f) in enumerate(found.items()):

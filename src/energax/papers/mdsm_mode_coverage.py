@@ -30,6 +30,7 @@ from energax.data import load
 from energax.evaluation import Classifier, Coverage, classified, classifier_of, mode_coverage
 from energax.papers.models import TINY, Studied, trained
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 from energax.samplers import Langevin, ParallelTempering, Sampler, annealed_hmc, observers, schedules
 from energax.tasks.generate import anneal
 
@@ -190,11 +191,7 @@ def verdict(found: Mapping[str, Counted]) -> str:
 
 
 def _draw(found: Mapping[str, Counted], drawn: Mapping[str, np.ndarray], model: Studied) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.4 * len(found), 6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(3.4 * len(found), 6)
     shape = model.dataset.image_shape
     assert shape is not None
     axes = figure.subplots(2, len(found), height_ratios=(1.4, 1), sharey="row", squeeze=False)

@@ -27,6 +27,7 @@ from energax.evaluation import Detection, detection, detections
 from energax.evaluation.outliers import rank_correlation
 from energax.papers.models import PERCEPTRON, TINY, Studied, trained
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 
 __all__ = ["run"]
 
@@ -156,9 +157,7 @@ def verdict(
 
 
 def _figure(energies: dict[str, dict[str, np.ndarray]]) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3.2 * len(energies)), layout="constrained")
+    figure = canvas(8, 3.2 * len(energies))
     for ax, (own, kinds) in zip(
         figure.subplots(len(energies), 1, squeeze=False)[:, 0], energies.items(), strict=True
     ):

@@ -23,6 +23,7 @@ import numpy as np
 from energax.evaluation import Classifier, SampleQuality, classifier_of, sample_quality
 from energax.papers.models import TINY, Studied, trained
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 from energax.tasks.generate import jump
 
 __all__ = ["run", "verdict"]
@@ -134,12 +135,8 @@ def _statuses(cases: Mapping[str, SampleQuality]) -> dict[str, dict[str, str]]:
 
 
 def _draw(sheets: Mapping[str, tuple[Mapping[str, np.ndarray], tuple[int, int, int]]]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = max(len(cases) for cases, _ in sheets.values())
-    figure = Figure(figsize=(3 * columns, 3.3 * len(sheets)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(3 * columns, 3.3 * len(sheets))
     axes = figure.subplots(len(sheets), columns, squeeze=False)
     for row, (name, (cases, shape)) in enumerate(sheets.items()):
         for column, (case, x) in enumerate(cases.items()):

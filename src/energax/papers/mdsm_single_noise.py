@@ -24,6 +24,7 @@ from energax.config import RunConfig, replace
 from energax.objectives import DenoisingScoreMatching, MultiscaleDenoisingScoreMatching
 from energax.papers.judge import Judge
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas, show_sheet
 from energax.presets import preset
 from energax.samplers import Langevin, annealed_langevin, schedules
 from energax.tasks import generate
@@ -97,18 +98,9 @@ def _langevin_steps(config: RunConfig) -> int:
 
 
 def _draw(grids: dict[str, np.ndarray], results: dict[str, Any], shape: tuple[int, ...]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3 * len(grids), 3.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(3 * len(grids), 3.5)
     for axes, (label, samples) in zip(figure.subplots(1, len(grids)), grids.items(), strict=True):
-        h, w = shape[:2]
-        framed = np.pad(
-            np.clip(samples.reshape(-1, h, w), 0, 1), ((0, 0), (1, 1), (1, 1)), constant_values=0.3
-        )
-        tiles = framed.reshape(10, 10, h + 2, w + 2).transpose(0, 2, 1, 3).reshape(10 * (h + 2), -1)
-        axes.imshow(tiles, cmap="gray", vmin=0, vmax=1)
-        axes.set_title(f"{label}\n{results[label]['recognised']:.0%} recognised", fontsize=11)
-        axes.set_axis_off()
+        images = np.clip(samples.reshape(-1, *shape[:2]), 0, 1)
+        title = f"{label}\n{results[label]['recognised']:.0%} recognised"
+        show_sheet(axes, images, 10, title, 11, frame=0.3)
     return figure

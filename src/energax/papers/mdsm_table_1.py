@@ -24,6 +24,7 @@ from energax.evaluation import inception_quality
 from energax.papers.mdsm_likelihood import WAYS, Annealed, Bench
 from energax.papers.models import TINY, Studied, trained
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 
 __all__ = ["needs", "run", "verdict"]
 
@@ -140,11 +141,7 @@ def _not_run(lacking: Sequence[str]) -> str:
 
 
 def _draw(table: Mapping[str, Sequence[Any]]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(11, 3.6)
     for axes, (i, name) in zip(figure.subplots(1, len(NAMES), sharey=True), enumerate(NAMES), strict=True):
         for place, (model, values) in enumerate(table.items()):
             known = isinstance(values[i], float)

@@ -27,46 +27,23 @@ diverged within 2,000 updates. A training that diverges has no samples and count
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from energax import data, energies
-from energax.config import FitConfig
-from energax.data import Transform
-from energax.objectives import (
-    Batch,
-    MultiscaleDenoisingScoreMatching,
-    Objective,
-    ReplayBufferLikelihood,
-)
-from energax.papers.judge import Judge, energy_distance, summary
-from energax.papers.outcome import Outcome
-from energax.samplers import Langevin, annealed_langevin
-from energax.samplers import run as run_chains
-from energax.samplers.pools import marginals
-from energax.tasks.generate import generate, jump
-from energax.training import DivergenceError, fit
-from energax.training.optimiser import optimiser
-from energax.typing import Array, Key, Model
+from energax.papers.ml_speed_methods import BATCH, MDSM, methods, name_of
+from energax.papers.ml_speed_quality import Bench
+from energax.papers.ml_speed_time import MIXER, PERCEPTRONS, RESIDUAL, timed
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas, show_sheet
+from energax.papers.repeats import pm
 
-__all__ = ["SmoothedRows", "run"]
+__all__ = ["run"]
 
-SIGMA_0 = 0.1
-LADDER = (0.05, 2.0)
-EPSILON = 0.5 * SIGMA_0
-BATCH = 128
-MDSM = "MDSM"
 CLAIMED = 30  # Langevin steps of the claim
 NEAR_TEN = (7.0, 14.0)  # ratios called "about ten"
-LEAST_SECONDS = 0.05  # that one timing lasts
-RATES = {MDSM: 1.5e-3, "ml": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -76,7 +53,7 @@ class Size:
     Parameters
     ----------
     networks
-        Those whose steps are timed, of `NETWORKS`.
+        Those whose steps are timed, of `ml_speed_time.NETWORKS`.
     langevin
         The numbers K of Langevin steps.
     trained
@@ -103,8 +80,6 @@ class Size:
     chain: int
 
 
-PERCEPTRONS = ("digits, perceptron 3 × 256", "digits, perceptron 4 × 512")
-MIXER, RESIDUAL = "mnist, mixer 64", "mnist, residual 12"
 SIZES = {
     "smoke": Size(("small",), (30,), (30,), 2, (20, 60), (20,), 32, 2, 40, 30),
     "cpu": Size(
@@ -132,55 +107,6 @@ SIZES = {
         2700,
     ),
 }
-NETWORKS: dict[str, Callable[[Key], Any]] = {
-    "small": lambda key: energies.MLP((64,), width=32, depth=1, key=key),
-    PERCEPTRONS[0]: lambda key: energies.MLP((64,), width=256, depth=3, key=key),
-    PERCEPTRONS[1]: lambda key: energies.MLP((64,), width=512, depth=4, key=key),
-    MIXER: lambda key: energies.PatchMixer((28, 28, 1), width=64, key=key),
-    RESIDUAL: lambda key: energies.ResNet((32, 32, 1), layers=12, width=64, key=key),
-}
-
-
-class SmoothedRows(Transform):
-    """Rows with fresh noise σz added in training, and otherwise as they are.
-
-    Parameters
-    ----------
-    sigma
-        Standard deviation of the noise, in units of x.
-    """
-
-    sigma: float = eqx.field(static=True)
-
-    def forward(self, x: Array) -> Array:
-        """Return x."""
-        return x
-
-    def inverse(self, z: Array) -> Array:
-        """Return z."""
-        return z
-
-    def log_det(self, x: Array) -> Array:
-        """Return 0."""
-        return jnp.zeros(())
-
-    def perturb(self, x: Array, key: Key) -> Array:
-        """Return x + σz."""
-        return x + self.sigma * jax.random.normal(key, x.shape)
-
-
-def methods(langevin: Sequence[int], buffer: int) -> dict[str, Objective]:
-    """Return MDSM, and maximum likelihood with each number of Langevin steps, by name."""
-
-    def likelihood(steps: int) -> Objective:
-        return ReplayBufferLikelihood(Langevin.mdsm(EPSILON), steps, size=buffer, restart=0.05)
-
-    ours = MultiscaleDenoisingScoreMatching(*LADDER, sigma_0=SIGMA_0)
-    return {MDSM: ours, **{_name(k): likelihood(k) for k in langevin}}
-
-
-def _name(steps: int) -> str:
-    return f"ML, {steps} steps"
 
 
 def run(scale: str, progress: Callable[[str], None]) -> Outcome:
@@ -193,7 +119,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
         seconds[network] = timed(network, brief, size.rounds)
         text = ", ".join(f"{n} {1e3 * s['processor']:.1f} ms" for n, s in seconds[network].items())
         progress(f"{network}: {text}")
-    bench = Bench(size)
+    bench = Bench(size.width, size.samples, size.chain)
     results: dict[str, list[dict[str, Any]]] = {}
     shown: dict[str, np.ndarray] = {}
     for name, objective in compared.items():
@@ -243,125 +169,6 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     return Outcome(columns, rows, _verdict(size, facts), _draw(size, facts, shown, bench.image_shape), facts)
 
 
-def timed(network: str, methods: Mapping[str, Objective], rounds: int) -> dict[str, dict[str, float]]:
-    """Return the least seconds of one update by each method, by processor and by clock."""
-    model = eqx.filter_jit(NETWORKS[network])(jax.random.key(0))
-    rows = 0.5 + 0.3 * jax.random.normal(jax.random.key(1), (4 * BATCH, *model.event_shape))
-    calls = {name: _update(model, objective, rows) for name, objective in methods.items()}
-    least = {name: np.full(2, np.inf) for name in methods}
-    for call in calls.values():
-        jax.block_until_ready(call())
-    for _ in range(rounds):
-        for name, call in calls.items():
-            least[name] = np.minimum(least[name], _seconds(call))
-    return {name: {"processor": float(p), "clock": float(c)} for name, (p, c) in least.items()}
-
-
-def _update(model: Model, objective: Objective, rows: Array) -> Callable[[], Any]:
-    """Return a call of one compiled update: the chains' steps, the gradient, and Adam's step."""
-    config = FitConfig()
-    data_rows = Batch(rows)
-    nuisance, state = objective.init(model, data_rows, jax.random.key(2), BATCH)
-    descent = optimiser(config)
-    opt = descent.init((eqx.filter(model, eqx.is_inexact_array), nuisance))
-
-    @eqx.filter_jit
-    def update(model: Any, state: Any, opt: Any, batch: Batch, key: Key) -> Any:
-        refresh_key, loss_key = jax.random.split(key)
-        stacked = jax.tree.map(lambda a: a[None], batch)
-        frozen = jax.tree.map(lambda a: jax.lax.stop_gradient(a) if eqx.is_array(a) else a, model)
-        state, _ = objective.refresh(frozen, nuisance, state, stacked, refresh_key)
-
-        def loss(learned):
-            return objective.loss(learned[0], learned[1], state, batch, loss_key)[0]
-
-        gradient = eqx.filter_grad(loss)((model, nuisance))
-        steps: Any
-        steps, opt = descent.update(gradient, opt, eqx.filter((model, nuisance), eqx.is_inexact_array))
-        return eqx.apply_updates(model, jax.tree.map(lambda u: -1e-3 * u, steps[0])), state, opt
-
-    batch, key = Batch(rows[:BATCH]), jax.random.key(3)
-    return lambda: eqx.filter(update(model, state, opt, batch, key), eqx.is_array)
-
-
-def _seconds(call: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds one call takes by processor and by clock, over as many as last `LEAST_SECONDS`."""
-    calls, worked, began = 0, time.process_time(), time.perf_counter()
-    while time.perf_counter() - began < LEAST_SECONDS or not calls:
-        jax.block_until_ready(call())
-        calls += 1
-    return (time.process_time() - worked) / calls, (time.perf_counter() - began) / calls
-
-
-class Bench:
-    """What every training is made on and judged by."""
-
-    def __init__(self, size: Size):
-        self.size = size
-        dataset = data.digits()
-        assert dataset.image_shape is not None
-        self.image_shape = dataset.image_shape
-        self.train, self.test = dataset.train, dataset.test
-        self.judge = Judge.of(dataset)
-        pixels = np.asarray(marginals(jnp.asarray(self.train), jax.random.key(0)))
-        self.real, self.independent = (
-            {**self.judge.verdict(x), "distance": energy_distance(x, self.test)}
-            for x in (self.test, pixels[: len(self.test)])
-        )
-
-    def quality(self, name: str, objective: Objective, updates: int, seed: int) -> dict[str, Any]:
-        """Train and sample; return the nearer samples and what they are worth."""
-        size = self.size
-        model_key, fit_key, sample_key = jax.random.split(jax.random.key(seed), 3)
-        model = energies.MLP((64,), width=size.width, depth=3, key=model_key)
-        rate = RATES[MDSM if name == MDSM else "ml"]
-        try:
-            result = fit(
-                model,
-                objective,
-                self.train,
-                key=fit_key,
-                preprocessing=None if name == MDSM else SmoothedRows(SIGMA_0),
-                progress=False,
-                steps=updates,
-                batch_size=BATCH,
-                learning_rate=rate,
-                ema=0.99,
-            )
-        except DivergenceError as error:
-            nothing = np.full((size.samples, self.train.shape[1]), np.nan)
-            return {"recognised": 0.0, "diverged": str(error), "samples": nothing}
-        ways = {"from noise": self.from_noise(result.energy, sample_key)}
-        if name == MDSM:
-            hold = size.chain * 2 // 13
-            lengths = {"hold": hold, "anneal": size.chain - hold - hold // 2, "cool": hold // 2}
-            sampler = annealed_langevin(sigma_0=SIGMA_0, epsilon=EPSILON, **lengths)
-            ways["annealed"] = generate(
-                result.energy, size.samples, key=sample_key, sigma_0=SIGMA_0, sampler=sampler
-            )
-        else:
-            buffer = result.state.state.value.kept.x
-            pick = jax.random.permutation(sample_key, len(buffer))[: size.samples]
-            ways["buffer"] = self.denoised(result.energy, buffer[pick])
-        worth = {
-            way: {**self.judge.verdict(x), "distance": energy_distance(x, self.test)}
-            for way, x in ways.items()
-        }
-        best = max(worth, key=lambda way: worth[way]["recognised"])
-        return {**worth[best], "way": best, "ways": worth, "samples": np.asarray(ways[best])}
-
-    def from_noise(self, model: Model, key: Key) -> np.ndarray:
-        """Return samples by Langevin dynamics at T = 1 from wide noise, and a jump."""
-        start_key, chain_key = jax.random.split(key)
-        start = 0.5 + jax.random.normal(start_key, (self.size.samples, self.train.shape[1]))
-        x = run_chains(Langevin.mdsm(EPSILON), model, start, key=chain_key, steps=self.size.chain).x
-        return self.denoised(model, x)
-
-    def denoised(self, model: Model, x: Array) -> np.ndarray:
-        """Return x − σ₀²∇E(x)."""
-        return np.asarray(jump(model, x, jnp.asarray(SIGMA_0), None))
-
-
 def _shares(record: Mapping[str, Any]) -> list[float]:
     return [t["recognised"] for t in record["trainings"]]
 
@@ -373,10 +180,7 @@ def _diverged(record: Mapping[str, Any]) -> int:
 def _shown(record: Mapping[str, Any], name: str) -> str:
     values = [t[name] for t in record["trainings"] if name in t]
     failed = f", {_diverged(record)} diverged" if _diverged(record) else ""
-    if len(values) < 2:
-        return "".join(f"{v:.3f}" for v in values) + failed
-    mean, error = summary(values)
-    return f"{mean:.3f} ± {error:.3f}{failed}"
+    return (pm(values) if values else "") + failed
 
 
 def _ratio(seconds: Mapping[str, Any], name: str, by: str = "processor") -> float:
@@ -392,11 +196,11 @@ def _verdict(size: Size, facts: Mapping[str, Any]) -> str:
     lines = []
     low, high = NEAR_TEN
     for network, seconds in facts["seconds"].items():
-        ratios = {k: _ratio(seconds, _name(k)) for k in size.langevin}
+        ratios = {k: _ratio(seconds, name_of(k)) for k in size.langevin}
         at = ratios[CLAIMED]
         says = "holds" if low <= at <= high else "does not hold: it is " + ("more" if at > high else "less")
         listed = ", ".join(f"{r:.1f} with {k}" for k, r in ratios.items())
-        clock = _ratio(seconds, _name(CLAIMED), "clock")
+        clock = _ratio(seconds, name_of(CLAIMED), "clock")
         lines.append(
             f"{network}: a step of maximum likelihood costs, in steps of MDSM, {listed} Langevin steps; that"
             f" it is about ten with {CLAIMED} {says} ({clock:.1f} by the clock)."
@@ -409,7 +213,7 @@ def _verdict(size: Size, facts: Mapping[str, Any]) -> str:
     )
     seconds = facts["seconds"][size.networks[0]]
     for k in size.trained:
-        name = _name(k)
+        name = name_of(k)
         if needs[name] is None:
             tried = results[name][-1]["updates"]
             share = np.mean(_shares(results[name][-1]))
@@ -431,23 +235,19 @@ def _verdict(size: Size, facts: Mapping[str, Any]) -> str:
         f"Trainings that diverged: {diverged}. Independent pixels: distance {apart['distance']:.3f},"
         f" {apart['recognised']:.1%} recognised."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(
     size: Size, facts: Mapping[str, Any], shown: Mapping[str, np.ndarray], shape: tuple[int, ...]
 ) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-    figure = Figure(figsize=(14, 7.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1.5, 1))
-    top, bottom = halves
+    figure = canvas(14, 7.2)
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.5, 1))
     left, middle, right = top.subplots(1, 3)
     for network, seconds in facts["seconds"].items():
-        ratios = [_ratio(seconds, _name(k)) for k in size.langevin]
+        ratios = [_ratio(seconds, name_of(k)) for k in size.langevin]
         left.plot(size.langevin, ratios, "o-", label=network)
     left.axhspan(*NEAR_TEN, color="0.92")
     left.axhline(1, color="0.5", ls="--", lw=1)
@@ -471,9 +271,5 @@ def _draw(
     h, w = shape[:2]
     for axes, (name, samples) in zip(bottom.subplots(1, len(shown)), shown.items(), strict=True):
         images = np.clip(np.nan_to_num(samples[:40].reshape(-1, h, w), nan=0.5), 0, 1)
-        tiles = np.pad(images, ((0, 0), (1, 1), (1, 1)), constant_values=0.35)
-        tiles = tiles.reshape(4, 10, h + 2, w + 2).transpose(0, 2, 1, 3).reshape(4 * (h + 2), 10 * (w + 2))
-        axes.imshow(tiles, cmap="gray", vmin=0, vmax=1)
-        axes.set_title(f"{name}, {facts['results'][name][-1]['updates']:,} updates", fontsize=10)
-        axes.set_axis_off()
+        show_sheet(axes, images, 10, f"{name}, {facts['results'][name][-1]['updates']:,} updates", 10)
     return figure

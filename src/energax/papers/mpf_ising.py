@@ -34,8 +34,9 @@ from jax.flatten_util import ravel_pytree
 
 from energax.energies import IsingGraph
 from energax.objectives import Batch, CompositeLikelihood, MinimumProbabilityFlow, Objective
-from energax.papers.judge import difference, summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import difference, pm, summary
 from energax.samplers import BlockGibbs
 from energax.samplers import run as run_chains
 from energax.typing import Key
@@ -216,8 +217,8 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
         (
             f"{n:,}",
             name,
-            _pm(_values(found[name][n], "pairs")),
-            _pm(_values(found[name][n], "diagonal")),
+            pm(_values(found[name][n], "pairs"), ".4f"),
+            pm(_values(found[name][n], "diagonal"), ".4f"),
             f"{summary(_values(found[name][n], 'correlation'))[0]:.4f}",
             "–" if name == FIELD else f"{summary(_values(found[name][n], 'evaluations'))[0]:.0f}",
             f"{summary(_values(found[name][n], 'seconds'))[0]:.2g}",
@@ -248,11 +249,6 @@ def _values(found: list[dict[str, float]], of: str) -> list[float]:
     return [f[of] for f in found]
 
 
-def _pm(values: list[float]) -> str:
-    mean, error = summary(values)
-    return f"{mean:.4f} ± {error:.4f}"
-
-
 def _verdict(
     size: Size,
     found: Mapping[str, Mapping[int, list[dict[str, float]]]],
@@ -262,7 +258,7 @@ def _verdict(
     n = size.rows[-1]
     last = {name: found[name][n] for name in ALL}
     told = ", ".join(
-        f"{name} {_pm(_values(e, 'pairs'))} (correlation {summary(_values(e, 'correlation'))[0]:.4f})"
+        f"{name} {pm(_values(e, 'pairs'), '.4f')} (correlation {summary(_values(e, 'correlation'))[0]:.4f})"
         for name, e in last.items()
     )
     lines = [
@@ -278,9 +274,8 @@ def _verdict(
         logs = {name: np.log(_values(found[name][k], "pairs")).tolist() for name in (FLOW, PSEUDO)}
         gap = difference(logs[FLOW], logs[PSEUDO])
         ratio = np.exp(gap.mean)
-        clear = "clear" if gap.clear else "not clear"
         lines.append(
-            f"At {k:,} samples the error of {FLOW} is {ratio:.3f} times that of {PSEUDO} ({clear}): where"
+            f"At {k:,} samples the error of {FLOW} is {ratio:.3f} times that of {PSEUDO} ({gap.word}): where"
             f" errors go as 1/√N, for the same error {FLOW} needs {ratio**2:.2f} times the samples."
         )
     cost = {
@@ -291,7 +286,7 @@ def _verdict(
         f"At {n:,} samples {FLOW} takes {cost[FLOW][0]:.1f} s of the processor and {cost[FLOW][1]:.0f}"
         f" evaluations of its loss, {PSEUDO} {cost[PSEUDO][0]:.1f} s and {cost[PSEUDO][1]:.0f}."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(
@@ -299,11 +294,7 @@ def _draw(
     found: Mapping[str, Mapping[int, list[dict[str, float]]]],
     shown: Mapping[str, np.ndarray],
 ) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(15, 4.6)
     *scatters, curve = figure.subplots(1, 4)
     above = np.triu_indices(size.bits, 1)
     truth = shown["truth"]

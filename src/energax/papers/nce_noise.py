@@ -27,26 +27,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from energax.energies import Gaussian, GaussianMixture
-from energax.energies.base import Normalised
+from energax.energies import Gaussian
 from energax.objectives import NoiseContrastiveEstimation
 from energax.objectives.base import LogNormalizer
-from energax.papers.cnce_models import Quadratic
-from energax.papers.judge import difference, summary
+from energax.papers.nce_densities import FITTED, Modes, noise_law, truth
 from energax.papers.nce_estimates import Efficiency, at_rest, efficiencies, estimates
-from energax.papers.outcome import Outcome
-from energax.typing import Array, ArrayLike, Condition, Float, Key, Scalar
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import difference, summary
+from energax.typing import Key
 
-__all__ = ["Modes", "noise_law", "run", "truth"]
+__all__ = ["run"]
 
 TARGETS = ("gaussian", "mixture")
 EQUAL = (1.0, 0.0)
 WIDE = (2.0, 0.0)
-FITTED = "fitted Gaussian"
 FINE = np.round(np.geomspace(0.5, 4.0, 37), 3)  # scales of the curves
 RATIOS = np.geomspace(0.1, 100.0, 31)
 CURVES = (0.1, 1.0, 10.0)  # ν of the curves along s
@@ -106,94 +104,6 @@ SIZES = {
         draws=500_000,
     ),
 }
-
-
-class Modes(Normalised):
-    """E(x) = −log Σ_k exp(a_k − ½ β_k ‖x − μ_k‖²), a_1 = 0: an unnormalised mixture of round Gaussians.
-
-    Parameters
-    ----------
-    heights
-        a_2 … a_K.
-    means
-        μ, shape (K, d).
-    precisions
-        β > 0, shape (K,).
-    """
-
-    heights: Float[Array, " K-1"]
-    means: Float[Array, "K d"]
-    precisions: Float[Array, " K"]
-
-    def __init__(self, heights: ArrayLike, means: ArrayLike, precisions: ArrayLike):
-        self.heights = jnp.asarray(heights, jnp.float32)
-        self.means = jnp.asarray(means, jnp.float32)
-        self.precisions = jnp.asarray(precisions, jnp.float32)
-
-    @property
-    def event_shape(self) -> tuple[int, ...]:
-        """Shape of one event, (d,)."""
-        return self.means.shape[1:]
-
-    def __call__(self, x: Float[Array, " d"], condition: Condition | None = None) -> Scalar:
-        """Return E(x)."""
-        squares = jnp.sum((x - self.means) ** 2, axis=1)
-        return -jax.nn.logsumexp(self._heights() - 0.5 * self.precisions * squares)
-
-    def log_normalizer(self) -> Scalar:
-        """Return log Σ_k e^{a_k} (2π/β_k)^{d/2}."""
-        return jax.nn.logsumexp(self._log_masses())
-
-    def sample(self, key: Key, n: int) -> Float[Array, "n d"]:
-        """Return n exact draws."""
-        return self.law(1.0).sample(key, n)
-
-    def law(self, scale: float, shift: ArrayLike = 0.0) -> GaussianMixture:
-        """Return the law of x̄ + scale · (x − x̄) + shift, x̄ the mean."""
-        weights = jax.nn.softmax(self._log_masses())
-        centre = weights @ self.means
-        means = centre + scale * (self.means - centre) + jnp.asarray(shift)
-        covariances = scale**2 / self.precisions[:, None, None] * jnp.eye(self.means.shape[1])
-        return GaussianMixture(weights, means, covariances)
-
-    def moments(self) -> tuple[Array, Array]:
-        """Return mean and covariance."""
-        weights = jax.nn.softmax(self._log_masses())
-        apart = self.means - weights @ self.means
-        within = weights @ (1 / self.precisions) * jnp.eye(self.means.shape[1])
-        return weights @ self.means, within + (weights * apart.T) @ apart
-
-    def _heights(self) -> Float[Array, " K"]:
-        return jnp.concatenate([jnp.zeros(1), self.heights])
-
-    def _log_masses(self) -> Float[Array, " K"]:
-        d = self.means.shape[1]
-        return self._heights() + 0.5 * d * jnp.log(2 * jnp.pi / self.precisions)
-
-
-def truth(target: str) -> Quadratic | Modes:
-    """Return the density that is estimated."""
-    if target == "mixture":
-        return Modes([0.3], [[-2.0, 0.0], [2.0, 1.0]], [1.0, 2.0])
-    rng = np.random.default_rng(0)
-    axes = np.linalg.qr(rng.standard_normal((5, 5)))[0]
-    return Quadratic((axes * np.linspace(0.1, 1.0, 5)) @ axes.T)
-
-
-def noise_law(model: Quadratic | Modes, scale: float, shift: float) -> Gaussian | GaussianMixture:
-    """Return the data's law, scaled about its mean and moved along its widest axis."""
-    mean, covariance = _moments(model)
-    variances, axes = jnp.linalg.eigh(covariance)
-    along = shift * jnp.sqrt(variances[-1]) * axes[:, -1]
-    if isinstance(model, Modes):
-        return model.law(scale, along)
-    return Gaussian(mean + along, scale**2 * covariance)
-
-
-def _moments(model: Quadratic | Modes) -> tuple[Array, Array]:
-    if isinstance(model, Modes):
-        return model.moments()
-    return jnp.zeros(model.event_shape), jnp.linalg.inv(model.precision)
 
 
 def measured(
@@ -340,7 +250,7 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
                 f"{target}: of the noises tried at ν = 1, {best['noise']} is predicted to be best for θ"
                 f" beside the data's law; measured on the same samples its error differs by {gap.mean:+.2f} ±"
                 f" {gap.error:.2f}"
-                f" ({'clear' if gap.clear else 'not clear'})."
+                f" ({gap.word})."
             )
         far = ", ".join(
             f"{n} {summary(row['measured']['θ'])[0]:.2f} and {summary(row['measured']['log Z'])[0]:.2f}"
@@ -390,15 +300,11 @@ def _verdict(size: Size, results: Mapping[str, Any]) -> str:
         f"Measured and predicted errors agree within {AGREES:g} standard errors in {compared - len(off)} of"
         f" {compared} cases{but}; {lost} estimates did not come to rest."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(results: Mapping[str, Any]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 7.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(13, 7.2)
     panels = np.asarray(figure.subplots(len(results), 3, squeeze=False))
     for (target, r), line in zip(results.items(), panels, strict=True):
         for axes, (i, what) in zip(line[:2], enumerate(WHAT), strict=True):

@@ -38,42 +38,37 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from energax.energies import MLP, BernoulliRBM, Gaussian, GaussianMixture, WithGaussianBase
-from energax.energies.base import Normalised, OfAnother
-from energax.energies.enumeration import all_bits
-from energax.evaluation import quadrature_log_normalizer
-from energax.objectives import NoiseContrastiveEstimation
-from energax.objectives.base import LogNormalizer
-from energax.papers.judge import difference, summary
-from energax.papers.nce_estimates import at_rest, estimates, informations
-from energax.papers.nce_noise import FITTED, Modes, noise_law, truth
-from energax.papers.outcome import Outcome
-from energax.training import fit
-from energax.typing import Array, Condition, Event, Float, Key, Scalar
+from energax.papers.nce_densities import FITTED
+from energax.papers.nce_self_normalised_fits import (
+    BARE,
+    FIT_ROWS,
+    LAW,
+    LEARNED,
+    MODELS,
+    RATIO,
+    SHIFTED,
+    WAYS,
+    measured,
+    network,
+    noises,
+    spread,
+    truths,
+)
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import difference, pm, summary
 
-__all__ = ["Shifted", "run", "spread"]
+__all__ = ["run"]
 
-RATIO = 1.0  # ν
-LEARNED, SHIFTED, BARE = "log Z learned", "self-normalised, with a constant", "self-normalised, without"
-WAYS = (LEARNED, SHIFTED, BARE)
-LAW, WIDE = "the data's law", "s = 2"
 NETWORK = "network"
-VISIBLE, HIDDEN = 8, 2
-OFF = 1.0  # nats from the truth at which the constant starts
-REACH, CELLS = 9.0, 121  # of the mixture's grid
 CLOSE = 0.05  # nats
 AGREES = 4.0  # standard errors within which a measured spread is the predicted one
 SAME = 1e-3  # nats, within which two fits are one
-RATE = 2e-3
-ITERATIONS = {LEARNED: 25, SHIFTED: 25, BARE: 150}  # of Newton's method: a compromise is far from the truth
 ZERO = 0.02  # a predicted spread below is one of rounding
-FIT_ROWS = 10_000  # of the network
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,6 @@ class Size:
     steps: int
 
 
-MODELS = ("gaussian", "mixture", "rbm")
 SIZES = {
     "smoke": Size((1_000, 4_000), 20, 5_000, ("mixture",), fits=2, steps=300),
     "cpu": Size((1_000, 4_000), replicates=100, draws=50_000, models=MODELS, fits=5, steps=2_000),
@@ -112,164 +106,6 @@ SIZES = {
         (1_000, 4_000, 16_000), replicates=400, draws=500_000, models=MODELS, fits=20, steps=20_000
     ),
 }
-
-
-class Shifted(OfAnother):
-    """E(x) + b: an energy with a constant that is learned.
-
-    Parameters
-    ----------
-    energy
-        E.
-    constant
-        b, in nats; log Z of the sum is that of E less b.
-    """
-
-    energy: Normalised
-    constant: Scalar
-
-    def __init__(self, energy: Normalised, constant: float | Scalar = 0.0):
-        self.energy = energy
-        self.constant = jnp.asarray(constant, jnp.float32)
-
-    def __call__(self, x: Event, condition: Condition | None = None) -> Scalar:
-        """Return E(x) + b."""
-        return self.energy(x, condition) + self.constant
-
-
-def truths() -> dict[str, Any]:
-    """Return the densities that are estimated."""
-    rng = np.random.default_rng(7)
-    weights = 2.0 * rng.choice([-1.0, 1.0], (VISIBLE, HIDDEN))
-    # Offsets with which each unit is on in about half of the states; then the visible ones are moved.
-    middle = [-0.5 * weights.sum(axis) for axis in (1, 0)]
-    visible = middle[0] + 0.5 * rng.standard_normal(VISIBLE)
-    machine = BernoulliRBM.from_parameters(weights, visible, middle[1])
-    return {name: truth(name) for name in MODELS[:2]} | {"rbm": machine}
-
-
-def noises(model: Any) -> dict[str, Any]:
-    """Return the noises that a density is told from, by name; those of one model are of one class.
-
-    One class, one program: independent bits are a machine without couplings, and the Gaussian that is
-    fitted to a mixture is a mixture of it and itself.
-    """
-    if isinstance(model, BernoulliRBM):
-        x, weights = points(model)
-        share = weights @ x
-        uncoupled = jnp.zeros_like(model.weights), jnp.log(share) - jnp.log1p(-share), jnp.zeros(HIDDEN)
-        return {LAW: model, "fitted bits": BernoulliRBM.from_parameters(*uncoupled)}
-    found: dict[str, Any] = {LAW: noise_law(model, 1.0, 0.0), WIDE: noise_law(model, 2.0, 0.0)}
-    if isinstance(model, Modes):
-        mean, covariance = model.moments()
-        found[FITTED] = GaussianMixture([0.5, 0.5], [mean, mean], [covariance, covariance])
-    return found
-
-
-def points(model: Any) -> tuple[Float[Array, "m d"], Float[Array, " m"]]:
-    """Return points and weights that make averages over a density of what KL asks for: see above."""
-    if isinstance(model, BernoulliRBM):
-        x = all_bits(VISIBLE)
-        return x, jnp.exp(jax.vmap(model.log_prob)(x))
-    if isinstance(model, Modes):
-        along = jnp.linspace(-REACH, REACH, CELLS)
-        x = jnp.stack(jnp.meshgrid(along, along), -1).reshape(-1, 2)
-        weights = jnp.exp(jax.vmap(model.log_prob)(x))
-        return x, weights / weights.sum()
-    d = len(model.precision)
-    axes = jnp.sqrt(d) * jnp.linalg.cholesky(jnp.linalg.inv(model.precision)).T
-    return jnp.concatenate([axes, -axes]), jnp.full(2 * d, 0.5 / d)
-
-
-def spread(model: Any, noise: Any, ratio: float, draws: int, key: Key) -> float:
-    """Return what N Var log Ẑ tends to, of an energy with a constant.
-
-    Parameters
-    ----------
-    model
-        The truth, with exact draws and `log_prob`; the constant is not among its parameters.
-    noise
-        q.
-    ratio
-        ν.
-    draws
-        Of p and q each.
-    key
-        Decides them.
-    """
-    (J,), mean, _ = (
-        np.asarray(a, np.float64)
-        for a in informations(model, noise, jnp.asarray([ratio], jnp.float32), draws, key)
-    )
-    m = np.append(mean, -1.0)
-    return float(m @ np.linalg.solve(J, m) - (1 + 1 / ratio))
-
-
-def started(way: str, model: Any) -> tuple[Any, Any]:
-    """Return (model, nuisance) that a descent starts from."""
-    if way == LEARNED:
-        return model, LogNormalizer(model.log_normalizer())
-    return (Shifted(model, model.log_normalizer() + OFF) if way == SHIFTED else model), None
-
-
-@eqx.filter_jit
-def _judged(start: tuple[Any, Any], model: Any, found: Array) -> tuple[Array, Array]:
-    """Return log Ẑ = log ∫ e^{−Ê − ĉ} and KL(p ‖ p_θ̂) of each estimate."""
-    unravel = ravel_pytree(start)[1]
-    x, weights = points(model)
-    log_p = jax.vmap(model.log_prob)(x)
-
-    def one(v):
-        energy, nuisance = unravel(v)
-        shift = (
-            energy.constant if isinstance(energy, Shifted) else 0.0 if nuisance is None else nuisance.value
-        )
-        bare = energy.energy if isinstance(energy, Shifted) else energy
-        log_z = bare.log_normalizer()
-        return log_z - shift, weights @ (log_p + jax.vmap(bare)(x) + log_z)
-
-    return jax.lax.map(one, found)
-
-
-def measured(model: Any, noise: Any, way: str, rows: int, replicates: int, key: Key) -> dict[str, Any]:
-    """Return log Ẑ and KL of each estimate, and which are at rest."""
-    objective = NoiseContrastiveEstimation(noise, RATIO, "learned" if way == LEARNED else "fixed")
-    start = started(way, model)
-    found, slopes = estimates(
-        objective, model, start, rows, jax.random.split(key, replicates), ITERATIONS[way]
-    )
-    log_z, divergence = (np.asarray(a, np.float64) for a in _judged(start, model, found))
-    return {"log Z": log_z, "KL": divergence, "at rest": at_rest(slopes, RATIO)}
-
-
-def network(size: Size, seed: int) -> dict[str, dict[str, float]]:
-    """Return log Ẑ and KL of a network trained both ways."""
-    model: Any = truth("mixture")
-    data_key, net_key, key = jax.random.split(jax.random.fold_in(jax.random.key(2), seed), 3)
-    x = model.sample(data_key, FIT_ROWS)
-    mean, covariance = model.moments()
-    scale = jnp.sqrt(jnp.diagonal(covariance))
-    start = WithGaussianBase(MLP((2,), width=64, depth=2, head="linear", key=net_key), mean, scale)
-    at, weights = points(model)
-    found = {}
-    for way, held in ((LEARNED, "learned"), (SHIFTED, "fixed")):
-        objective = NoiseContrastiveEstimation(Gaussian(mean, covariance), RATIO, held)
-        ended = fit(
-            start, objective, x, key=key, steps=size.steps, batch_size=256, learning_rate=RATE, progress=False
-        )
-        log_z = quadrature_log_normalizer(ended.energy, (2,), center=mean, scale=scale).log_z
-        shift = float(ended.density.log_z) if way == LEARNED else 0.0
-        energies, log_p = (np.asarray(a, np.float64) for a in _on(ended.energy, model, at))
-        found[way] = {
-            "log Z": log_z - shift,
-            "KL": float(np.asarray(weights, np.float64) @ (log_p + energies + log_z)),
-        }
-    return found
-
-
-@eqx.filter_jit
-def _on(energy: Any, model: Any, x: Array) -> tuple[Array, Array]:
-    return jax.vmap(energy)(x), jax.vmap(model.log_prob)(x)
 
 
 def run(scale: str, progress: Callable[[str], None]) -> Outcome:
@@ -303,7 +139,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
                 progress(f"{target}, {name}, N = {rows:,}: " + ", ".join(map(str, _cells(results[-1])[3:])))
     nets: dict[str, dict[str, list[float]]] = {w: {"log Z": [], "KL": []} for w in (LEARNED, SHIFTED)}
     for seed in range(size.fits):
-        for way, r in network(size, seed).items():
+        for way, r in network(size.steps, seed).items():
             for what, value in r.items():
                 nets[way][what].append(value)
         progress(
@@ -330,8 +166,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
 
 
 def _mean(values: Any) -> str:
-    mean, error = summary(np.asarray(values).tolist())
-    return f"{mean:.3g} ± {error:.1g}"
+    return pm(values, ".3g", ".1g")
 
 
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -428,18 +263,14 @@ def _verdict(results: list[dict[str, Any]], nets: Mapping[str, Mapping[str, list
     lines.append(
         f"{NETWORK}, mean of {len(nets[SHIFTED]['KL'])}: abs(log Ẑ) {_mean(np.abs(nets[SHIFTED]['log Z']))}"
         f" self-normalised, {_mean(np.abs(nets[LEARNED]['log Z']))} with log Z learned"
-        f" ({'clear' if gap.clear else 'not clear'}); KL {_mean(nets[SHIFTED]['KL'])} and"
-        f" {_mean(nets[LEARNED]['KL'])} nats ({'clear' if worse.clear else 'not clear'})."
+        f" ({gap.word}); KL {_mean(nets[SHIFTED]['KL'])} and"
+        f" {_mean(nets[LEARNED]['KL'])} nats ({worse.word})."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _draw(size: Size, results: list[dict[str, Any]]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.6 * max(2, len(size.models)), 7.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(4.6 * max(2, len(size.models)), 7.2)
     panels = np.asarray(figure.subplots(2, len(size.models), squeeze=False))
     for (top, bottom), target in zip(panels.T, size.models, strict=True):
         of_model = [r for r in results if r["model"] == target]

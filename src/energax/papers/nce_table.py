@@ -38,8 +38,9 @@ from energax import data
 from energax.checks import InputError
 from energax.energies import MLP, GaussianMixture, Sum, WithGaussianBase
 from energax.objectives import NoiseContrastiveEstimation, classification_log_normalizer
-from energax.papers.judge import difference, summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import difference, pm
 from energax.training import fit
 from energax.typing import Array, Key, Model
 
@@ -164,7 +165,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             case: [likelihoods[case] for likelihoods, _ in results] for case in ALL if case in results[0][0]
         }
         details[name] = [detail for _, detail in results]
-        told = ", ".join(f"{case} {_pm(values)}" for case, values in found[name].items())
+        told = ", ".join(f"{case} {pm(values, '.2f')}" for case, values in found[name].items())
         progress(f"{name}, {len(rows):,} rows of {rows.shape[1]}: {told}")
     columns = (
         "table",
@@ -179,7 +180,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
         (
             f"{name}, {len(tables[name]):,} × {tables[name].shape[1]}",
             case,
-            _pm(values),
+            pm(values, ".2f"),
             f"{np.mean(values) - np.mean(by[GAUSSIAN]):.2f}",
             _chosen(case, details[name]),
             *_normalisers(case, details[name]),
@@ -301,11 +302,6 @@ def _log_weights(model: Model, noise: GaussianMixture, draws: int, key: Key) -> 
     return jax.lax.map(lambda x: -model(x) - noise.log_prob(x), y, batch_size=5_000)
 
 
-def _pm(values: Sequence[float], digits: int = 2) -> str:
-    mean, error = summary(values)
-    return f"{mean:.{digits}f} ± {error:.{digits}f}" if len(values) > 1 else f"{mean:.{digits}f}"
-
-
 def _chosen(case: str, details: Sequence[Mapping[str, Any]]) -> str:
     if case == GAUSSIAN:
         return "–"
@@ -360,24 +356,19 @@ def _verdict(
             f" the learned c is at most {learned:.2f} nats from it; the classified log Z is within two"
             f" standard errors of it in {within} of {len(own)} cases."
         )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _against(case: str, other: str, by: Mapping[str, list[float]]) -> str:
     gap = difference(by[case], by[other])
     side = "above" if gap.mean > 0 else "below"
-    clear = "clear" if gap.clear else "not clear"
-    return f"{abs(gap.mean):.2f} ± {gap.error:.2f} nats {side} {other} ({clear})"
+    return f"{abs(gap.mean):.2f} ± {gap.error:.2f} nats {side} {other} ({gap.word})"
 
 
 def _draw(
     found: Mapping[str, Mapping[str, list[float]]], details: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.2 * (len(found) + 1), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(5.2 * (len(found) + 1), 4.2)
     *panels, last = figure.subplots(1, len(found) + 1)
     for axes, (name, by) in zip(panels, found.items(), strict=True):
         for i, values in enumerate(by.values()):

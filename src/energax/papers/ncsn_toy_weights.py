@@ -39,10 +39,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from energax.derivatives import Score, score
+from energax.derivatives import Score
 from energax.energies import NOISE_FEATURES, GaussianMixture, MLPField, NoiseConditional, Smoothings
 from energax.objectives import NoiseConditionalScoreMatching, SlicedScoreMatching
+from energax.papers.fields import relative_error, scores_at
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 from energax.samplers import AnnealedNoiseLangevin, Langevin
 from energax.samplers import run as run_chains
 from energax.training import fit
@@ -197,15 +199,9 @@ def _summary(found: list[dict[str, float]], chains: int) -> dict[str, float]:
     return {**mean, "standard_error": max(by_chains, among)}
 
 
-@jax.jit
-def _scores(model: Model, x: Array) -> Array:
-    return jax.vmap(lambda row: score(model, row))(x)
-
-
 def _error(model: Model, truth: Model, x: Array) -> float:
     """√(E‖s − s_p‖² / E‖s_p‖²) over rows of x."""
-    exact = _scores(truth, x)
-    return float(jnp.sqrt(jnp.sum((_scores(model, x) - exact) ** 2) / jnp.sum(exact**2)))
+    return relative_error(scores_at(model, x), scores_at(truth, x))
 
 
 def _verdict(cases: dict[str, dict[str, float]]) -> str:
@@ -237,11 +233,7 @@ def _verdict(cases: dict[str, dict[str, float]]) -> str:
 
 
 def _draw(x: np.ndarray, drawn: dict[str, np.ndarray], cases: dict[str, dict[str, float]]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(15, 3.6)
     panels = [("data", x, WEIGHT)]
     panels += [
         (f"{case.replace(',', ' score,')} Langevin", drawn[case], cases[case]["share"]) for case in CASES

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Outcome", "write"]
+__all__ = ["Outcome", "bulleted", "write"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Outcome:
             *[[_shown(v) for v in r] for r in self.rows],
         ]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def bulleted(lines: Iterable[str]) -> str:
+    """Return the sentences of a verdict as a list in Markdown."""
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def write(outcome: Outcome, out: Path) -> Path:

@@ -24,13 +24,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import logsumexp
 
-from energax.typing import Array, Float, Model, Scalar
+from energax.papers.fields import energies_at
+from energax.typing import Float, Model, Scalar
 
 __all__ = ["LAWS", "PARTS", "Square", "divergence", "log_density", "quadrature", "weights_divergence"]
 
@@ -83,7 +83,7 @@ def divergence(
     log_p: Float[np.ndarray, " cells"], energy: Model, square: Square
 ) -> tuple[float, Float[np.ndarray, " cells"]]:
     """Return KL(p ‖ q) in nats and log q at the cells, q ∝ exp(−E) over the square."""
-    log_q = -np.asarray(_energies(energy, jnp.asarray(square.points)), np.float64)
+    log_q = -np.asarray(energies_at(energy, jnp.asarray(square.points)), np.float64)
     log_q = log_q - np.logaddexp.reduce(log_q) - square.log_cell
     inside = np.isfinite(log_p)
     p = np.exp(log_p[inside] + square.log_cell)
@@ -116,11 +116,6 @@ def quadrature(square: Square) -> Callable[[Model], Scalar]:
         return jax.nn.logsumexp(-jax.vmap(model)(points)) + square.log_cell
 
     return log_normalizer
-
-
-@eqx.filter_jit
-def _energies(energy: Model, x: Array) -> Array:
-    return jax.vmap(energy)(x)
 
 
 def _polar(radius: np.ndarray | float, angle: np.ndarray) -> Points:

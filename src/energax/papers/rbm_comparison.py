@@ -45,8 +45,9 @@ from energax.objectives import (
 )
 from energax.objectives.targets import Biased
 from energax.papers.descent import descend
-from energax.papers.judge import Difference, difference, summary
-from energax.papers.outcome import Outcome
+from energax.papers.outcome import Outcome, bulleted
+from energax.papers.pictures import canvas
+from energax.papers.repeats import Difference, difference, pm
 from energax.samplers import BlockGibbs
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
@@ -199,8 +200,8 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
             name,
             f"{d:g}",
             f"{c[:, -1, 1].mean():.3f}",
-            _pm(gains[name][d]),
-            _pm(losses[name][d]),
+            pm(gains[name][d]),
+            pm(losses[name][d]),
         )
         for name, by in curves.items()
         for d, c in by.items()
@@ -232,11 +233,6 @@ def _trained(
     return curve
 
 
-def _pm(values: list[float]) -> str:
-    mean, error = summary(values)
-    return f"{mean:.3f} ± {error:.3f}"
-
-
 def _verdict(
     size: Size,
     gains: Mapping[str, Mapping[float, list[float]]],
@@ -258,7 +254,7 @@ def _verdict(
     side = "above" if lead.mean > 0 else "below"
     lines.append(
         f"On those samples, the demonstration's measure, MPF ends {abs(lead.mean):.3f} ± {lead.error:.3f}"
-        f" bits {side} CD-1 ({'clear' if lead.clear else 'not clear'})."
+        f" bits {side} CD-1 ({lead.word})."
     )
     for decay in size.decays:
         found = {n: difference(by[decay], losses[EXACT][decay]) for n, by in losses.items() if n != EXACT}
@@ -280,22 +276,17 @@ def _verdict(
     lead = difference(losses[MPF][best[MPF]], losses[CD1][best[CD1]])
     side = "nearer to" if lead.mean < 0 else "farther from"
     lines.append(
-        f"There MPF is {abs(lead.mean):.3f} ± {lead.error:.3f} bits {side} the truth than CD-1"
-        f" ({'clear' if lead.clear else 'not clear'})."
+        f"There MPF is {abs(lead.mean):.3f} ± {lead.error:.3f} bits {side} the truth than CD-1 ({lead.word})."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return bulleted(lines)
 
 
 def _compared(gap: Difference) -> str:
-    return f"{gap.mean:+.3f} ± {gap.error:.3f} ({'clear' if gap.clear else 'not clear'})"
+    return f"{gap.mean:+.3f} ± {gap.error:.3f} ({gap.word})"
 
 
 def _draw(size: Size, curves: Mapping[str, Mapping[float, np.ndarray]], own: list[float]) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(15, 4.6)
     left, middle, right = figure.subplots(1, 3)
     for i, (name, by) in enumerate(curves.items()):
         for decay, style in zip((size.decays[0], size.decays[-1]), ("-", ":"), strict=True):

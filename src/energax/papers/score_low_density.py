@@ -28,15 +28,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from energax.derivatives import Score, score
+from energax.derivatives import Score
 from energax.energies import GaussianMixture, MLPField
 from energax.objectives import DenoisingScoreMatching, ScoreMatching
+from energax.papers.fields import energies_at, relative_error, scores_at
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 from energax.training import fit
 from energax.typing import Array, Model
 
@@ -112,22 +113,12 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     return Outcome(columns, rows, _verdict(cases), figure, facts)
 
 
-@eqx.filter_jit
-def _scores(model: Model, x: Array) -> Array:
-    return jax.vmap(lambda row: score(model, row))(x)
-
-
-@eqx.filter_jit
-def _energies(model: Model, x: Array) -> Array:
-    return jax.vmap(model)(x)
-
-
 def _regions(mixture: GaussianMixture, x: Array, points: int) -> dict[str, Array]:
     """Uniform points of the square by the data's density: equally many in each region."""
-    energy = np.sort(np.asarray(_energies(mixture, x)))
+    energy = np.sort(np.asarray(energies_at(mixture, x)))
     rng = np.random.default_rng(0)
     candidates = rng.uniform(-SIDE, SIDE, (100 * points, 2)).astype(np.float32)
-    share = np.searchsorted(energy, np.asarray(_energies(mixture, jnp.asarray(candidates)))) / len(energy)
+    share = np.searchsorted(energy, np.asarray(energies_at(mixture, jnp.asarray(candidates)))) / len(energy)
     return {
         name: jnp.asarray(candidates[(share >= low) & (share < high + (high == 1))][:points])
         for name, (low, high) in REGIONS.items()
@@ -135,11 +126,11 @@ def _regions(mixture: GaussianMixture, x: Array, points: int) -> dict[str, Array
 
 
 def _errors(model: Model, target: Model, data: Model, x: Array) -> dict[str, float]:
-    s, t, own = (_scores(m, x) for m in (model, target, data))
+    s, t, own = (scores_at(m, x) for m in (model, target, data))
     return {
-        "error": float(jnp.sqrt(jnp.sum((s - t) ** 2) / jnp.sum(t**2))),
+        "error": relative_error(s, t),
         "right_way": float(jnp.mean(jnp.sum(s * t, axis=1) > 0)),
-        "error_to_data": float(jnp.sqrt(jnp.sum((s - own) ** 2) / jnp.sum(own**2))),
+        "error_to_data": relative_error(s, own),
     }
 
 
@@ -168,11 +159,7 @@ def _verdict(cases: dict[str, dict[str, Any]]) -> str:
 
 
 def _draw(mixture: GaussianMixture, x: np.ndarray, plain: Model, noisy: Model) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 8.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(13, 8.4)
     smoothed = mixture.smoothed(DRAWN)
     panels = [
         [("the data's score", mixture), ("learned without noise", plain)],
@@ -183,13 +170,13 @@ def _draw(mixture: GaussianMixture, x: np.ndarray, plain: Model, noisy: Model) -
     for row, pair in zip(all_axes, panels, strict=True):
         (_, target), (_, model) = pair
         for axes, (title, shown) in zip(row[:2], pair, strict=True):
-            s = np.asarray(_scores(shown, jnp.asarray(arrows)))
+            s = np.asarray(scores_at(shown, jnp.asarray(arrows)))
             axes.scatter(x[:800, 0], x[:800, 1], s=3, color="tab:orange", alpha=0.5, linewidths=0)
             # Lengths by a square root: long arrows far away would hide the short ones at the modes.
             shrunk = s / np.sqrt(np.linalg.norm(s, axis=1, keepdims=True) + 1e-9)
             axes.quiver(*arrows.T, *shrunk.T, width=0.003)
             axes.set_title(f"{title}\n(arrows as long as the score's square root)", fontsize=10)
-        t, s = (np.asarray(_scores(m, jnp.asarray(pixels))) for m in (target, model))
+        t, s = (np.asarray(scores_at(m, jnp.asarray(pixels))) for m in (target, model))
         relative = np.linalg.norm(s - t, axis=1) / np.sqrt(np.mean(np.sum(t**2, axis=1)))
         image = row[2].imshow(
             np.log10(relative).reshape(PIXELS, PIXELS).T,

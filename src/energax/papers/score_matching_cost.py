@@ -32,7 +32,6 @@ matching is linear); neither gives a table.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +43,8 @@ import numpy as np
 from energax.energies import MLP
 from energax.objectives import Batch, DenoisingScoreMatching, Objective, ScoreMatching, SlicedScoreMatching
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
+from energax.papers.timing import seconds_of
 
 __all__ = ["run"]
 
@@ -87,7 +88,7 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
     least = {case: np.full(2, np.inf) for case in programs}
     for _ in range(size.rounds):
         for case, call in programs.items():
-            least[case] = np.minimum(least[case], _seconds(call))
+            least[case] = np.minimum(least[case], seconds_of(call, LEAST_SECONDS))
     seconds, by_clock = (
         {name: [float(least[name, d][which]) for d in size.dimensions] for name in METHODS}
         for which in (0, 1)
@@ -156,15 +157,6 @@ def _compiled(objective: Objective, d: int, size: Size) -> tuple[Callable[[], An
     return lambda: program(parameters, x, key), memory.temp_size_in_bytes, cost["flops"]
 
 
-def _seconds(call: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds one call takes by processor and by clock, over as many as last `LEAST_SECONDS`."""
-    calls, worked, began = 0, time.process_time(), time.perf_counter()
-    while time.perf_counter() - began < LEAST_SECONDS or not calls:
-        jax.block_until_ready(call())
-        calls += 1
-    return (time.process_time() - worked) / calls, (time.perf_counter() - began) / calls
-
-
 def _count(name: str, d: np.ndarray, width: int) -> np.ndarray:
     """Multiplications of one row, up to a constant."""
     one = d * width + width**2
@@ -219,11 +211,7 @@ def _draw(
     counted: dict[str, float],
     memory_slopes: dict[str, float],
 ) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = canvas(11, 4.4)
     left, right = figure.subplots(1, 2)
     d, upper = np.array(size.dimensions), _upper(size.dimensions)
     for name, marker in zip(METHODS, "osv^", strict=True):

@@ -26,6 +26,7 @@ from energax.energies import Critic, GaussianMixture, Generator
 from energax.evaluation import mmd_test
 from energax.objectives import FisherNeuralSampler, KernelNeuralSampler, Objective
 from energax.papers.outcome import Outcome
+from energax.papers.pictures import canvas
 from energax.stein import stein_operator
 from energax.training import fit
 from energax.typing import Array, Key
@@ -191,9 +192,7 @@ def verdict(judged: dict[str, dict[str, list[float]]], costs: dict[int, dict[str
 
 
 def _figure(clouds: dict[str, np.ndarray], truth: np.ndarray, costs: dict[int, dict[str, float]]) -> Any:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 3.4), layout="constrained")
+    figure = canvas(15, 3.4)
     axes = figure.subplots(1, len(clouds) + 2)
     for ax, (name, x) in zip(axes, {"exact draws": truth, **clouds}.items(), strict=False):
         ax.plot(*x.T, ".", markersize=1.5, alpha=0.5)
