@@ -132,6 +132,11 @@ def test_the_ladder_of_the_data():
     assert abs(1 + np.log(50 / 0.01) / np.log(_ladder_ratio(3072)) - 219) < 1.5
 
 
+def test_the_ladder_of_sorted_data():
+    x = np.linspace(0.0, 10.0, 5000, dtype=np.float32)[:, None] ** 2
+    np.testing.assert_allclose(noise_ladder(x)[0], 100.0, rtol=1e-6)
+
+
 def test_the_step_of_the_ladder():
     # NCSNv2's own: 232 levels from 50 to 0.01, T = 5, gives ε = 6.2e-6 for α = ε, twice that here.
     epsilon = noise_step(np.geomspace(50, 0.01, 232), 5)
