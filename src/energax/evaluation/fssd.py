@@ -71,7 +71,9 @@ def fssd_test(
     locations
         J.
     optimise
-        Choose locations and bandwidth on a fifth of the rows and test on the rest; else draw them.
+        Choose locations and bandwidth on a fifth of the rows and test on the rest; else draw them. The search
+        is not free of units: rows of another scale than about one are better divided by it (and their scores
+        multiplied), or it finds little. The level is kept all the same.
     kernel
         "rbf" or "imq".
     bandwidth
