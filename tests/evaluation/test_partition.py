@@ -477,3 +477,4 @@ def test_a_fall_far_from_the_data_is_the_verdict(sign, key):
     assert around(found, 2.5 * np.log(2 * np.pi))  # of what the chains saw
     assert found.converged == (sign > 0)
     assert found.status.startswith("not log Z: far from the data" if sign < 0 else "converged")
+    assert "converged (heuristic upper end" in found.status

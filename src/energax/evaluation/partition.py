@@ -61,7 +61,7 @@ RESOLVED = 0.01  # nats: a quadrature with more error is left to chains
 ROWS = 1000  # of a base, to tell a quadrature where to look
 FALLS = (
     "not log Z: far from the data, where these chains never come, the energy falls below what it is at any "
-    "of them; what is normalised is the region that the chains saw"
+    "of them. Of the region that the chains saw"
 )
 
 
@@ -201,7 +201,7 @@ def log_normalizer(
         annealing.path.base, IndependentBernoulli
     )
     if on_reals and not isinstance(energy, Normalised) and falls_far_out(energy, ends, start_key):
-        return found._replace(converged=False, status=FALLS)
+        return found._replace(converged=False, status=f"{FALLS}: {found.status}")
     return found
 
 
