@@ -173,3 +173,11 @@ def test_loops_inside_an_energy_are_no_obstacle(loop):
     s, trace = score_and_trace(energy, x)
     np.testing.assert_allclose(s, -jax.grad(energy)(x), rtol=1e-5)
     np.testing.assert_allclose(trace, -jnp.trace(jax.hessian(energy)(x)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["auto", "forward", "chunked"])
+def test_an_energy_that_x_does_not_enter_has_no_derivatives(method):
+    s, trace = score_and_trace(lambda x: jnp.ones(()), {"a": jnp.ones(2), "b": jnp.ones(())}, method=method)
+    assert trace == 0
+    np.testing.assert_array_equal(s["a"], 0.0)
+    np.testing.assert_array_equal(s["b"], 0.0)

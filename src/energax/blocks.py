@@ -162,10 +162,13 @@ def _sizes(n: int) -> tuple[int, int]:
 
 
 def _padded(rows: tuple[np.ndarray, ...], padded: int, slots: np.ndarray) -> tuple[Array, ...]:
-    """Return arrays of that many rows with these in the given slots, and zeros."""
+    """Return arrays of that many rows with these in the given slots, and the first in the others.
+
+    What stands there counts for nothing, but zeros would lie far from rows with an offset.
+    """
 
     def one(a: np.ndarray) -> Array:
-        whole = np.zeros((padded, *np.shape(a)[1:]), np.asarray(a).dtype)
+        whole = np.repeat(np.asarray(a)[:1], padded, axis=0)
         whole[slots] = a
         return jnp.asarray(whole)
 

@@ -52,7 +52,8 @@ class FitConfig:
     checkpoint_every
         Steps between checkpoints; 0 for none but the last.
     keep
-        "last" keep_count checkpoints, the "best" keep_count by validation loss, or "all".
+        "last" keep_count checkpoints, the "best" keep_count by validation loss (and, of a fit that
+        was stopped by Ctrl-C, where it stopped, until it is resumed), or "all".
     keep_count
         How many are kept.
     on_divergence

@@ -247,6 +247,8 @@ def score_and_trace(
 
     # One dense Jacobian: a network mixes all coordinates in its first layer.
     value = folx.forward_laplacian(lambda y: evaluate(model, unravel(y), condition))(flat)
+    if not hasattr(value, "jacobian"):  # an energy that x does not enter
+        return unravel(jnp.zeros_like(flat)), jnp.zeros((), flat.dtype)
     return unravel(-value.jacobian.dense_array.reshape(flat.shape)), -value.laplacian
 
 

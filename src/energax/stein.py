@@ -61,7 +61,9 @@ def stein_kernel(
     y: Float[Array, "m d"],
     t: Float[Array, "m d"],
 ) -> Float[Array, "n m"]:
-    """Return H for all pairs of rows x (scores s) and y (scores t)."""
+    """Return H for all pairs of rows x (scores s) and y (scores t), about their mean: little cancels."""
+    centre = y.mean(0)
+    x, y = x - centre, y - centre
     u = squared_distances(x, y)
     k, first, second = kernel.profile(u)
     both = jnp.concatenate([x, s], 1) @ jnp.concatenate([t, y], 1).T  # x·t + s·y

@@ -112,6 +112,7 @@ def test_the_flow_that_an_energy_is_told_from_is_kept_and_drawn(energax, here, t
     words = ["--objective", "flow-contrastive", "--set", "objective.warmup=200", *SET_FLOW[:-2], *QUICK]
     status, _, err = energax("train", "rows.npy", "--out", "run", *words)
     assert status == 0, err
+    assert energax("sample", "run", "-n", "3", "--anneal", "9")[0] == 0
     status, _, err = energax("sample", "run", "--sampler", "flow", "-n", "2000")
     assert status == 0, err
     samples = np.load(here / "run" / "samples.npz")["samples"]
@@ -122,7 +123,9 @@ def test_the_flow_that_an_energy_is_told_from_is_kept_and_drawn(energax, here, t
     assert flow.model.kind == "affine"
     drawn = flow.model.sample(jax.random.key(0), 2000)
     np.testing.assert_allclose(to_data(flow.preprocessing, drawn), samples, rtol=1e-5, atol=1e-5)
-    assert not (here / "run" / "annealing.png").exists()
+    # Nothing is left of the chains that were drawn before.
+    assert {p.name for p in (here / "run").glob("samples.*")} == {"samples.npz", "samples.png", "samples.csv"}
+    assert not [*(here / "run").glob("annealing.*"), *(here / "run").glob("energy.*")]
     status, _, err = energax("sample", table_run, "--sampler", "flow")
     assert status == 2
     assert "unless the run learned a flow beside its energy; got flow for multiscale" in err

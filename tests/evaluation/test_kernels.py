@@ -25,8 +25,8 @@ from energax.evaluation import (
     mmd,
     mmd_test,
 )
-from energax.evaluation.fssd import _features, _moments
-from energax.kernels import IMQ, RBF, median_bandwidth
+from energax.evaluation.fssd import _factor, _features, _moments
+from energax.kernels import IMQ, RBF, median_bandwidth, squared_distances
 from energax.stein import stein_kernel, stein_pairs
 from energax.testing import assert_mean
 from energax.testing.objective import skewed_mixture
@@ -53,6 +53,28 @@ def test_the_stein_kernel_is_the_operator_on_both_arguments(kernel, key):
     second = jax.vmap(jax.grad(lambda v: kernel.profile(v).first))(u)
     np.testing.assert_allclose(profile.first, first, rtol=1e-5)
     np.testing.assert_allclose(profile.second, second, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=["rbf", "imq", "imq-0.3"])
+def test_an_offset_of_the_rows_costs_no_digits(kernel, key):
+    # Of multiples of 2⁻⁸, which float32 moves by 8,192 without rounding.
+    x, y, s, t = np.round(256 * np.asarray(jax.random.normal(key, (4, 5, 3)))) / 256
+    there = x + 8192, s, y + 8192, t
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    np.testing.assert_allclose(stein_kernel(kernel, *there), stein_kernel(kernel, x, s, y, t), **close)
+    u = squared_distances(there[0], there[2])
+    np.testing.assert_allclose(u, np.sum((x[:, None] - y) ** 2, 2), rtol=1e-5)
+    assert median_bandwidth(there[0], key) == pytest.approx(median_bandwidth(x, key), rel=1e-5)
+
+
+def test_locations_are_drawn_in_the_rows_units(key):
+    rows = np.asarray(jax.random.normal(key, (200, 3)))
+    whole, factor = np.cov(rows.T), _factor(rows)
+    np.testing.assert_allclose(factor @ factor.T, whole, rtol=1e-5, atol=1e-5)
+    units = np.array([1e-5, 1.0, 1e4])
+    np.testing.assert_allclose(_factor(rows * units), units[:, None] * factor, rtol=1e-4, atol=1e-9)
+    constant = np.concatenate([rows, np.ones((200, 1)), rows[:, :1]], 1)
+    assert np.isfinite(_factor(constant)).all()
 
 
 def test_its_mean_is_zero_under_the_model_and_is_not_elsewhere(key):

@@ -1,5 +1,6 @@
 """log Z by annealing: brackets around known values, weights without bias, intervals that cover, mutants."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,6 +38,7 @@ from energax.evaluation import (
     reverse_annealed_importance_sampling,
 )
 from energax.evaluation.bases import fitted_base
+from energax.evaluation.far import falls_far_out
 from energax.evaluation.importance import AnnealedWeights
 from energax.evaluation.partition import _ends, _without_chains
 from energax.evaluation.paths import path_between
@@ -447,3 +449,33 @@ def test_what_the_reverse_chains_start_from_is_told(key):
     parts = (AnnealedWeights(a, 0.0, None, 1.0, b) for a, b in ((w, False), (u, True)))
     assert "converged (heuristic upper end" in bracket(*parts, heuristic=told).status
     assert log_normalizer(mixture(), key=key).status == "exact"
+
+
+class Normal(eqx.Module):
+    """N(0, I) within 20 of the origin; beyond, along one direction, it falls, or rises, by (v·x − 20)²."""
+
+    sign: float
+
+    def __call__(self, x, condition=None):
+        return 0.5 * jnp.sum(x**2) + self.sign * jax.nn.relu(jnp.sum(x) / jnp.sqrt(x.size) - 20) ** 2
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_fall_far_from_the_data_is_found_by_descent(sign, key):
+    x = np.random.default_rng(0).standard_normal((200, 30)).astype(np.float32)
+    assert falls_far_out(Normal(jnp.asarray(sign)), x, key) == (sign < 0)
+    # No random direction shows it.
+    u = np.random.default_rng(1).standard_normal((1000, 30))
+    far = 1000 * u / np.linalg.norm(u, axis=1, keepdims=True)
+    assert float(jax.vmap(Normal(sign))(far).min()) > 0
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_a_fall_far_from_the_data_is_the_verdict(sign, key):
+    x = np.random.default_rng(0).standard_normal((500, 5)).astype(np.float32)
+    found = log_normalizer(Normal(jnp.asarray(sign)), data=x, temperatures=100, width=2.0, key=key)
+    assert around(found, 2.5 * np.log(2 * np.pi))  # of what the chains saw
+    assert found.converged == (sign > 0)
+    assert found.status.startswith("not log Z: far from the data" if sign < 0 else "converged")
+    assert "converged (heuristic upper end" in found.status

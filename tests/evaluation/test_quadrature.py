@@ -79,6 +79,13 @@ def test_it_is_taken_where_it_serves_and_says_when_it_does_not(key):
     assert chains.lower < found.estimate < chains.upper
 
 
+def test_an_event_may_be_a_number(key):
+    rows = np.asarray(jax.random.normal(key, (200,)))
+    found = log_normalizer(lambda x: 0.5 * x**2, data=rows, key=key)
+    assert found.exact
+    assert found.estimate == pytest.approx(0.5 * np.log(2 * np.pi), abs=1e-4)
+
+
 def test_few_bits_are_enumerated(key):
     bits = IndependentBernoulli([0.3, -1.0, 2.0])
     energy = lambda x: bits(x) - x[0] * x[2]  # noqa: E731

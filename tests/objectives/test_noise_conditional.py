@@ -132,6 +132,11 @@ def test_the_ladder_of_the_data():
     assert abs(1 + np.log(50 / 0.01) / np.log(_ladder_ratio(3072)) - 219) < 1.5
 
 
+def test_the_ladder_of_sorted_data():
+    x = np.linspace(0.0, 10.0, 5000, dtype=np.float32)[:, None] ** 2
+    np.testing.assert_allclose(noise_ladder(x)[0], 100.0, rtol=1e-6)
+
+
 def test_mistakes_are_named(key):
     x = np.random.default_rng(0).standard_normal((50, 2)).astype(np.float32)
     energy = ex.energies.MLP((2,), width=4, depth=1, key=key)

@@ -167,3 +167,22 @@ def test_data_and_noise_are_both_of_bits_or_both_of_reals():
 def test_noise_of_bits_is_not_mixed_with_a_flow(noise):
     with pytest.raises(ex.InputError, match="noise must be one with a density, as the flow has"):
         AdversarialContrastiveEstimation(FLOW, noise=noise)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        MinimumProbabilityFlow("gaussian"),
+        NonNegativeScoreMatching(),
+        BoxScoreMatching(),
+        RatioMatching(),
+        KernelSteinDiscrepancy(),
+        ConditionalNoiseContrastiveEstimation(),
+    ],
+    ids=lambda o: type(o).__name__,
+)
+@pytest.mark.parametrize("leaves", [1, 2])
+def test_a_pytree_is_refused_where_a_loss_speaks_of_one_array(objective, leaves, key):
+    x = {str(i): np.ones((8, 2), np.float32) for i in range(leaves)}
+    with pytest.raises(ex.InputError, match=r"x must be one array( of bits)?; got a dict\."):
+        objective.init(lambda x: 0.0, Batch(x), key, 4)

@@ -1,6 +1,8 @@
 """The loop: it compiles once, resumes to the bit, averages without bias, and never hides a NaN."""
 
+import os
 import shutil
+import signal
 
 import equinox as eqx
 import jax
@@ -179,6 +181,41 @@ def test_checkpoints_kept_by_choice(x, tmp_path):
     losses = {r["step"]: r["validation_loss"] for r in read_metrics(log) if "validation_loss" in r}
     assert sorted(losses) == [20, 40, 60, 80]
     assert kept(tmp_path / "best") == [min(losses, key=losses.get)]
+
+
+def test_of_the_best_a_stopped_fit_also_keeps_where_it_stopped(x, tmp_path, monkeypatch):
+    settings = {"steps": 80, "keep": "best", "keep_count": 1, "validation": x[:50]}
+    whole = fit(x, checkpoints=tmp_path / "whole", log=tmp_path / "whole.jsonl", **settings)
+    settings |= {"checkpoints": tmp_path / "part", "log": tmp_path / "part.jsonl"}
+    chunk = loop_module.Loop.chunk
+
+    def stopped(self, edge):
+        if self.done < 50 <= edge:
+            os.kill(os.getpid(), signal.SIGINT)
+        return chunk(self, edge)
+
+    def kept(name):
+        return sorted(int(p.name.split("_")[-1]) for p in (tmp_path / name).iterdir() if p.is_dir())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module.Loop, "chunk", stopped)
+        assert fit(x, **settings).status == "interrupted"
+    best, last = kept("part")
+    losses = {r["step"]: r["validation_loss"] for r in read_metrics(tmp_path / "part.jsonl")[1::2]}
+    assert best == min(losses, key=losses.get) < last == 50
+    starts = []
+
+    def watched(self, edge):
+        starts.append(self.done)
+        return chunk(self, edge)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop_module.Loop, "chunk", watched)
+        again = fit(x, **settings, resume=True)
+    assert starts[0] == 50
+    assert same_bits(again.state, whole.state)
+    assert read_metrics(tmp_path / "part.jsonl") == read_metrics(tmp_path / "whole.jsonl")
+    assert kept("part") == kept("whole")
 
 
 def test_clipping_bounds_the_update_of_the_gradient(x):

@@ -154,13 +154,13 @@ def test_killed_and_resumed_it_is_the_uninterrupted_fit(x, rolled, tmp_path, kee
 
 
 @pytest.mark.parametrize("ahead", [-3, 3])
-@pytest.mark.parametrize("keep", ["all", "last"])
+@pytest.mark.parametrize("keep", ["all", "last", "best"])
 def test_interrupted_about_the_first_sign_and_resumed(x, rolled, tmp_path, monkeypatch, ahead, keep):
     """Ctrl-C between copies: the resumed fit goes back to where the other went."""
     done = rolled[0]
     stop = done.rollbacks[0]["since"] + ahead
     settings = {"on_divergence": "rollback", "checkpoints": tmp_path / "c", "log": tmp_path / "m.jsonl"}
-    settings |= {"keep": keep, "keep_count": 1}
+    settings |= {"keep": keep, "keep_count": 1, "validation": x[:64] if keep == "best" else None}
     chunk = loop_module.Loop.chunk
 
     def interrupted(self, edge):

@@ -45,6 +45,7 @@ __all__ = ["Drawn", "draw", "holding", "sample", "sampling", "tell"]
 CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
 TOO_LARGE = 0.5  # acceptance of corrected Langevin steps: 0.574 is best, and what is above it errs little
 OF_FLOWS = "flow"
+BESIDE = ("samples.png", "samples.csv", "energy.csv", "energy.png", "annealing.png")
 FEW_SWAPS = 0.1  # of a pair's tries: below, replicas hardly travel past it
 SCHEDULE = {"hold", "anneal", "cool", "noise_max", "epsilon"}
 # What each sampler's command line does not speak of.
@@ -134,8 +135,12 @@ def _temperatures(spelled: str) -> list[float]:
 
 
 def _keep(folder: Path, trained: Trained, samples: np.ndarray) -> None:
-    """Write samples, and a picture of them."""
-    write_whole(folder / "samples.npz", lambda path: np.savez_compressed(path, samples=samples))
+    """Write samples, and a picture of them; what an earlier call wrote beside its own goes with those."""
+    target = folder / "samples.npz"
+    earlier = BESIDE if target.exists() else ()
+    write_whole(target, lambda path: np.savez_compressed(path, samples=samples))
+    for name in earlier:
+        (folder / name).unlink(missing_ok=True)
     if trained.image is not None:
         pixels = trained.pixels(samples[:256])
         columns = int(np.ceil(np.sqrt(len(pixels))))

@@ -43,6 +43,7 @@ from energax.typing import Array, ArrayLike, Float, Key, Model
 __all__ = ["fssd_test", "located", "row_means"]
 
 SHARE = 0.2
+THIN = 1e-6  # of a variance: what is added to it, that rows in a plane have a Cholesky factor, too
 SMALL = 1e-2  # beside the variance of the alternative, Jitkrittum et al.'s
 ITERATIONS = 40
 AT_ONCE = 2**20  # features of rows in memory
@@ -70,7 +71,9 @@ def fssd_test(
     locations
         J.
     optimise
-        Choose locations and bandwidth on a fifth of the rows and test on the rest; else draw them.
+        Choose locations and bandwidth on a fifth of the rows and test on the rest; else draw them. The search
+        is not free of units: rows of another scale than about one are better divided by it (and their scores
+        multiplied), or it finds little. The level is kept all the same.
     kernel
         "rbf" or "imq".
     bandwidth
@@ -133,13 +136,20 @@ def located(
         check(held >= 8, owner, "x", "at least 40 rows, of which a fifth chooses the locations", len(rows))
         chosen, chosen_s = rows[order[:held]], s[order[:held]]
         rows, s = rows[order[held:]], s[order[held:]]
-    mean, cov = chosen.mean(0), np.atleast_2d(np.cov(chosen.T)) + 1e-6 * np.eye(chosen.shape[1])
-    noise = np.asarray(jax.random.normal(place_key, (locations, len(mean))))
-    places = (mean + noise @ np.linalg.cholesky(cov).T).astype(np.float32)
+    noise = np.asarray(jax.random.normal(place_key, (locations, chosen.shape[1])))
+    places = (chosen.mean(0) + noise @ _factor(chosen).T).astype(np.float32)
     width = median_bandwidth(chosen, median_key) if given is None else given
     if optimise:
         width, places = _optimised(kernel, width, places, chosen, chosen_s)
     return width, places, rows, s
+
+
+def _factor(rows: np.ndarray) -> Float[np.ndarray, "d d"]:
+    """Return the Cholesky factor of the rows' covariance, each variance raised by a millionth of itself."""
+    cov = np.atleast_2d(np.cov(rows.T))
+    variances = np.diag(cov)
+    added = np.where(variances > 0, variances, variances.mean() or 1.0)
+    return np.linalg.cholesky(cov + THIN * np.diag(added))
 
 
 def row_means(kernel: Kernel, places: np.ndarray, x: np.ndarray, s: np.ndarray) -> Float[np.ndarray, " n"]:

@@ -10,7 +10,8 @@ directions: intervals of a log mean e^w are right only while no few chains decid
 95 % covers 78 %).
 
 Where log Z can be had without chains it is: by the model's own formula, by enumeration of up to 20 bits, by
-quadrature for up to three real coordinates.
+quadrature for up to three real coordinates. An energy of reals is also looked at far from the chains (`far`),
+for one that falls there has another log Z than they find, or none.
 
 Sources: Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using bidirectional Monte
 Carlo"; Bennett (1976).
@@ -32,6 +33,7 @@ from energax.energies import (
     BernoulliRBM,
     DeepBoltzmannMachine,
     GaussianBernoulliRBM,
+    IndependentBernoulli,
     Ising,
     IsingGraph,
     Normalised,
@@ -41,11 +43,13 @@ from energax.energies import (
 from energax.energies.enumeration import LIMIT
 from energax.evaluation.annealing import plan_annealing
 from energax.evaluation.bennett import bennett_acceptance_ratio
+from energax.evaluation.far import falls_far_out
 from energax.evaluation.importance import (
     AnnealedWeights,
     annealed_importance_sampling,
     reverse_annealed_importance_sampling,
 )
+from energax.evaluation.paths import Geometric
 from energax.evaluation.quadrature import LARGEST_DIMENSION, quadrature_log_normalizer
 from energax.samplers import Sampler
 from energax.typing import ArrayLike, Key, Model
@@ -55,6 +59,10 @@ __all__ = ["LogNormalizerEstimate", "bracket", "log_normalizer"]
 LARGEST_DEVIATION = 1.0
 RESOLVED = 0.01  # nats: a quadrature with more error is left to chains
 ROWS = 1000  # of a base, to tell a quadrature where to look
+FALLS = (
+    "not log Z: far from the data, where these chains never come, the energy falls below what it is at any "
+    "of them. Of the region that the chains saw"
+)
 
 
 class LogNormalizerEstimate(NamedTuple):
@@ -78,7 +86,7 @@ class LogNormalizerEstimate(NamedTuple):
         Whether the ends are as near as was asked, and sd(log w) ≤ 1 in both directions.
     status
         "converged", "exact" and by what, or what is missing; and whether the reverse chains' start was only
-        heuristic.
+        heuristic. Of an energy that was found to fall far from where they start (`evaluation.far`), that.
     settings
         What was chosen or found: temperatures, schedule, transition, acceptance, length of the path.
     work
@@ -186,9 +194,15 @@ def log_normalizer(
         "reverse start": source,
     }
     heuristic = None if source == "exact draws" else source
-    return bracket(
+    found = bracket(
         forward, reverse, width=width, confidence=confidence, heuristic=heuristic, settings=settings
     )
+    on_reals = isinstance(annealing.path, Geometric) and not isinstance(
+        annealing.path.base, IndependentBernoulli
+    )
+    if on_reals and not isinstance(energy, Normalised) and falls_far_out(energy, ends, start_key):
+        return found._replace(converged=False, status=f"{FALLS}: {found.status}")
+    return found
 
 
 def bracket(

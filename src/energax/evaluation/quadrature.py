@@ -104,7 +104,9 @@ def quadrature_log_normalizer(
     few = f"at most {LARGEST_DIMENSION}"
     check(d <= LARGEST_DIMENSION, OWNER, "the number of coordinates", few, d)
     middle, width = (
-        np.broadcast_to(check_array(OWNER, name, np.atleast_1d(v)), event_shape).ravel().astype(np.float64)
+        np.broadcast_to(check_array(OWNER, name, np.atleast_1d(v)).reshape(np.shape(v)), event_shape)
+        .ravel()
+        .astype(np.float64)
         for name, v in (("center", center), ("scale", scale))
     )
     check(bool(np.all(width > 0)), OWNER, "scale", "positive", width.min())

@@ -30,11 +30,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from energax.checks import check, check_choice, check_integer, check_number
+from energax.checks import check_choice, check_integer, check_number
 from energax.derivatives import PROBES, evaluate, probe
 from energax.objectives.base import Batch, Objective
 from energax.objectives.likelihood import energies_of
 from energax.objectives.requirements import (
+    require_array,
     require_binary,
     require_continuous,
     require_energy,
@@ -93,7 +94,7 @@ class ConditionalNoiseContrastiveEstimation(Objective):
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return (None, ε), found by the first model where it is not given."""
         owner = type(self).__name__
-        check(len(jax.tree.leaves(data.x)) == 1, owner, "x", "one array", "a pytree")
+        require_array(owner, data.x)
         require_energy(owner, model)
         if self.kernel == "flips":
             require_binary(owner, data.x, "kernel='gaussian'")

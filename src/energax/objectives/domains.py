@@ -29,11 +29,12 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from energax.checks import check, check_number
+from energax.checks import check_number
 from energax.derivatives import TRACE_CHUNK, evaluate, jacobian_diagonal, score
 from energax.objectives.base import Batch, Objective
 from energax.objectives.flips import flipped_energies
 from energax.objectives.requirements import (
+    require_array,
     require_binary,
     require_continuous,
     require_energy,
@@ -85,6 +86,7 @@ class NonNegativeScoreMatching(_WeightedScoreMatching):
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Refuse negative data, bits and models with kinks."""
         owner = type(self).__name__
+        require_array(owner, data.x)
         require_within(owner, data.x, 0.0, jnp.inf, "ScoreMatching")
         require_continuous(owner, data.x, "RatioMatching")
         require_smooth(owner, model, data.x, data.condition, order=2)
@@ -116,6 +118,7 @@ class BoxScoreMatching(_WeightedScoreMatching):
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Refuse data outside the box, bits and models with kinks."""
         owner = type(self).__name__
+        require_array(owner, data.x)
         if not isinstance(self.low, Tracer):
             require_within(owner, data.x, float(self.low), float(self.high), "a wider box or ScoreMatching")
         require_continuous(owner, data.x, "RatioMatching")
@@ -138,7 +141,7 @@ class RatioMatching(Objective):
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Refuse data that are not binary."""
         require_energy("RatioMatching", model)
-        check(len(jax.tree.leaves(data.x)) == 1, "RatioMatching", "x", "one array of bits", "a pytree")
+        require_array("RatioMatching", data.x, "one array of bits")
         require_binary("RatioMatching", data.x, "ScoreMatching or DenoisingScoreMatching")
         return None, None
 

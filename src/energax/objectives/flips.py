@@ -9,6 +9,7 @@ from jax.core import Tracer
 
 from energax.checks import check
 from energax.derivatives import evaluate
+from energax.objectives.requirements import require_array
 from energax.typing import Array, Condition, Events, Float, Model, Scalar
 
 __all__ = ["flipped_energies", "other_state"]
@@ -18,7 +19,7 @@ FLIP_CHUNK = 64  # flips evaluated at a time
 
 def other_state(owner: str, x: Events, instead: str) -> Scalar:
     """Return the sum of a coordinate's two states, 1 for bits and 0 for spins; refuse other data."""
-    check(len(jax.tree.leaves(x)) == 1, owner, "x", "one array of bits or spins", "a pytree")
+    require_array(owner, x, "one array of bits or spins")
     if isinstance(x, Tracer):  # a dry run of shapes
         return jnp.ones(())
     values = np.unique(np.asarray(x))

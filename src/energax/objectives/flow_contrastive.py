@@ -32,7 +32,12 @@ from energax.energies import Flow, IndependentBernoulli
 from energax.objectives.base import Batch, LogNormalizer, Objective, Player
 from energax.objectives.noise import check_noise, draws, fit_noise, log_density, require_support
 from energax.objectives.noise_contrastive import first_log_normalizer, log_ratio
-from energax.objectives.requirements import require_continuous, require_energy, require_spread
+from energax.objectives.requirements import (
+    require_array,
+    require_continuous,
+    require_energy,
+    require_spread,
+)
 from energax.objectives.targets import Density
 from energax.typing import Array, Float, Key, Metrics, Model, Scalar
 
@@ -114,7 +119,7 @@ class FlowContrastiveEstimation(Objective):
         require_energy(owner, model)
         alone = data.condition is None
         check(alone, owner, "condition", "None: log Z would change with it", "conditions")
-        check(len(jax.tree.leaves(data.x)) == 1, owner, "x", "one array", "a pytree")
+        require_array(owner, data.x)
         d, wanted = data.x[0].size, self.flow.event_shape
         check(wanted == (d,), owner, "flow", f"over the {d} coordinates of the data", f"one over {wanted}")
         require_continuous(owner, data.x, "NoiseContrastiveEstimation(noise='bernoulli')")

@@ -22,7 +22,7 @@ from energax.checks import check, check_choice, check_number
 from energax.derivatives import score
 from energax.kernels import NAMES, kernel_named, median_bandwidth
 from energax.objectives.base import Batch, Objective
-from energax.objectives.requirements import WALLED, require_continuous, require_no_edge
+from energax.objectives.requirements import WALLED, require_array, require_continuous, require_no_edge
 from energax.objectives.targets import Density
 from energax.stein import stein_kernel
 from energax.typing import Array, Key, Metrics, Model, Scalar
@@ -61,7 +61,7 @@ class KernelSteinDiscrepancy(Objective):
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return (None, the bandwidth), from the data where it is not given; refuse batches of one row."""
         owner = type(self).__name__
-        check(len(jax.tree.leaves(data.x)) == 1, owner, "x", "one array", "a pytree")
+        require_array(owner, data.x)
         check(rows > 1, owner, "batch_size", "at least 2, for pairs", rows)
         require_continuous(owner, data.x, "RatioMatching or MinimumProbabilityFlow")
         require_no_edge(owner, "model", model, data.x, data.condition, instead=WALLED)

@@ -28,7 +28,13 @@ from energax.checks import check, check_integer, check_number
 from energax.derivatives import score, tree_dot
 from energax.energies import Critic
 from energax.objectives.base import Batch, Objective, Player
-from energax.objectives.requirements import WALLED, require_continuous, require_no_edge, require_spread
+from energax.objectives.requirements import (
+    WALLED,
+    require_array,
+    require_continuous,
+    require_no_edge,
+    require_spread,
+)
 from energax.objectives.targets import Density
 from energax.stein import stein_operator
 from energax.typing import Array, Key, Metrics, Model, Scalar
@@ -120,7 +126,7 @@ class LearnedSteinDiscrepancy(Objective):
     def init(self, model: Model, data: Batch, key: Key, rows: int) -> tuple[Any, Any]:
         """Return (None, the critic after its warm-up)."""
         owner = type(self).__name__
-        check(len(jax.tree.leaves(data.x)) == 1, owner, "x", "one array", "a pytree")
+        require_array(owner, data.x)
         require_continuous(owner, data.x, "RatioMatching or MinimumProbabilityFlow")
         require_spread(owner, data.x)
         require_no_edge(owner, "model", model, data.x, data.condition, instead=WALLED)

@@ -108,9 +108,9 @@ class NoiseConditionalScoreMatching(Objective):
 def noise_ladder(x: Events | ArrayLike, *, sigma_min: float = 0.01) -> np.ndarray:
     """Propose noise levels for data: σ_1 > … > σ_L, by the rules of NCSNv2 (Song & Ermon 2020).
 
-    The largest is the largest distance between two rows (among the first 2,000), the smallest is
-    `sigma_min`, and the ratio is the one at which half of one level's samples lie in the bulk of
-    the next. Give its ends and length to `NoiseConditionalScoreMatching`, or its ends to
+    The largest is the largest distance between two rows (of 2,000 spread evenly over x, where there are
+    more), the smallest is `sigma_min`, and the ratio is the one at which half of one level's samples lie
+    in the bulk of the next. Give its ends and length to `NoiseConditionalScoreMatching`, or its ends to
     `MultiscaleDenoisingScoreMatching`, so that nobody has to guess a range.
 
     Parameters
@@ -123,7 +123,9 @@ def noise_ladder(x: Events | ArrayLike, *, sigma_min: float = 0.01) -> np.ndarra
     check_number("noise_ladder", "sigma_min", sigma_min, above=0)
     rows = check_array("noise_ladder", "x", x)
     check(len(rows) >= 2, "noise_ladder", "x", "at least two rows", len(rows))
-    flat = rows[:LADDER_ROWS].reshape(min(len(rows), LADDER_ROWS), -1).astype(np.float64)
+    # Rows may be sorted: the first ones would be of one end of the data.
+    spread = np.linspace(0, len(rows) - 1, min(len(rows), LADDER_ROWS)).round().astype(int)
+    flat = rows[spread].reshape(len(spread), -1).astype(np.float64)
     flat = flat - flat.mean(0)
     squared = np.sum(flat**2, 1)
     largest = float(np.sqrt(max(np.max(squared[:, None] + squared - 2 * flat @ flat.T), 0.0)))

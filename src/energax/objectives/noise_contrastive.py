@@ -66,7 +66,7 @@ from energax.objectives.noise import (
     require_kindred,
     require_support,
 )
-from energax.objectives.requirements import require_energy
+from energax.objectives.requirements import require_array, require_energy
 from energax.objectives.targets import Density
 from energax.typing import Array, ArrayLike, Float, Key, Metrics, Model, Scalar
 
@@ -143,7 +143,7 @@ class BregmanNoiseContrastiveEstimation(Objective):
         require_energy(owner, model)
         alone = data.condition is None
         check(alone, owner, "condition", "None: log Z would change with it", "conditions")
-        check(len(jax.tree.leaves(data.x)) == 1, owner, "x", "one array", "a pytree")
+        require_array(owner, data.x)
         fitted = fit_noise(owner, self.noise, data.x) if isinstance(self.noise, str) else None
         noise = self.noise if fitted is None else fitted
         require_kindred(owner, noise, data.x)

@@ -30,7 +30,12 @@ from energax.checks import check, check_choice, check_number
 from energax.derivatives import evaluate
 from energax.objectives.base import Batch, Objective
 from energax.objectives.flips import flipped_energies, other_state
-from energax.objectives.requirements import require_continuous, require_energy, require_spread
+from energax.objectives.requirements import (
+    require_array,
+    require_continuous,
+    require_energy,
+    require_spread,
+)
 from energax.objectives.targets import Density
 from energax.typing import Array, Key, Metrics, Model, Scalar
 
@@ -77,6 +82,7 @@ class MinimumProbabilityFlow(Objective):
         owner = type(self).__name__
         require_energy(owner, model)
         if self.moves == "gaussian":
+            require_array(owner, data.x)
             require_continuous(owner, data.x, "moves='flips'")
             require_spread(owner, data.x)
             return None, None

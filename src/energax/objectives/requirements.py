@@ -24,6 +24,7 @@ from energax.typing import Condition, Events, Model
 __all__ = [
     "WALLED",
     "first_stray",
+    "require_array",
     "require_binary",
     "require_continuous",
     "require_energy",
@@ -38,6 +39,12 @@ __all__ = [
 WALLED = "NonNegativeScoreMatching or BoxScoreMatching"
 CHECKED = 1000  # rows that are looked beyond
 CHUNK = 4096  # rows that are compared at once with the states a machine takes
+
+
+def require_array(owner: str, x: Events, what: str = "one array") -> None:
+    """Refuse rows in a pytree, where a loss speaks of one array; a dictionary of one array is none."""
+    plain = jax.tree_util.treedef_is_leaf(jax.tree.structure(x))
+    check(plain, owner, "x", what, f"a {type(x).__name__}")
 
 
 def require_continuous(owner: str, x: Events, instead: str) -> None:

@@ -197,7 +197,8 @@ class NUTS(Metropolis):
 
     Invariant law: exp(−E/T), exactly. Reports `score_norm`, `acceptance` (its mean along the path),
     `leapfrog_steps` and `divergences` (1 where H is lost by more than 1,000 along the path).
-    Chains that run together wait for the longest path among them.
+    Chains that run together wait for the longest path among them: the more they are, the more of a step is
+    waiting. `max_doublings` bounds it.
 
     Parameters
     ----------

@@ -61,7 +61,8 @@ class Checkpoints:
         self._ocp = ocp
         # A fit that is interrupted keeps the state it would roll back to beside its last.
         count = max(config.keep_count, 2) if config.on_divergence == "rollback" else config.keep_count
-        best = {"best_fn": _validation_loss, "best_mode": "min"} if config.keep == "best" else {}
+        self._judged = config.keep == "best"
+        best = {"best_fn": _validation_loss, "best_mode": "min"} if self._judged else {}
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if config.keep == "all" else count,
             step_prefix="step",
@@ -93,6 +94,9 @@ class Checkpoints:
     def save(self, state: FitState, step: int, metrics: dict[str, float]) -> None:
         """Write a checkpoint; it is whole when this returns.
 
+        Of the best by validation loss, one without that loss (where a fit was stopped) is kept beside
+        them, until the next that has it.
+
         Raises
         ------
         InputError
@@ -104,6 +108,8 @@ class Checkpoints:
         try:
             self._manager.save(step, args=ocp.args.StandardSave(_flatten(state)), metrics=metrics or None)
             self._manager.wait_until_finished()
+            if self._judged and metrics:
+                self._drop_unjudged(step)
         except (OSError, ValueError, RuntimeError) as error:
             for partial in self.folder.glob(f"*{step}.orbax-checkpoint-tmp*"):
                 shutil.rmtree(partial, ignore_errors=True)
@@ -139,6 +145,12 @@ class Checkpoints:
             ) from error
         # A copy, so that the restored buffers are XLA's own and may be donated.
         return jax.tree.map(jnp.copy, _unflatten(values, like))
+
+    def _drop_unjudged(self, step: int) -> None:
+        """Delete what a stopped fit left before this step: Orbax never counts it among the best."""
+        for earlier in self.steps:
+            if earlier < step and self._manager.metrics(earlier) is None:
+                self._manager.delete(earlier)
 
     def _check_shapes(self, step: int, template: dict[str, jax.Array]) -> None:
         """Refuse another model's checkpoint before reading it: TensorStore fails loudly on it."""

@@ -286,7 +286,7 @@ class Loop:
     def interrupted(self, store: Checkpoints | None) -> None:
         """Keep what is needed to go on as if nothing had happened."""
         self.state = self.remembered()
-        if store is None or self.config.keep == "best":
+        if store is None:
             return
         if self.config.on_divergence == "rollback" and self.healthy is not None:
             store.save(self.remembered(self.healthy), self.healthy.step, {})

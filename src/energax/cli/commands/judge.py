@@ -230,7 +230,8 @@ def evaluate(
     than 1 in both directions. If not: more --temperatures. The chains back start from exact draws of
     the model or, where it has none, from training rows: then the upper end of log Z is a guess, and the
     verdict says so. A network whose energy is not bounded below far from the data has
-    no log Z at all, and no chain that stays near finds out; quadrature does, and refuses it.
+    no log Z at all, and no chain that stays near finds out: quadrature does, and refuses it; elsewhere
+    the directions of least energy are looked for far out, and a fall that is found is the verdict.
 
     --samples: the Frechet and the kernel distance of samples to held-out rows, precision and recall,
     two tests, and the nearest training rows: of images with labels on the features of a classifier

@@ -73,7 +73,7 @@ def sample(
     A generator (`energax distil`) draws at once; of what is below it takes -n, --seed and --out, and
     writes no annealing.png and no energy.csv.
 
-    Writes, replacing those of an earlier call:
+    Writes, in place of all that an earlier call wrote:
 
         samples.npz     array "samples", in the data's own units
         samples.png     a grid of images, or the samples over held-out data
