@@ -162,20 +162,17 @@ def check_array(
             f"of shape {wanted}",
             f"shape {array.shape}",
         )
-    check(
-        array.shape[0] >= at_least_rows and array.size > 0,
-        owner,
-        argument,
-        f"an array of at least {at_least_rows} row{'s' if at_least_rows != 1 else ''}",
-        f"shape {array.shape}",
-    )
-    array = array.astype(np.float32)
-    sound = np.isfinite(array.reshape(array.shape[0], -1)).all(axis=1)
-    if finite and not sound.all():
-        row = int(np.argmin(sound))
-        values = array.reshape(array.shape[0], -1)[row]
-        bad = values[~np.isfinite(values)][0]
-        check(False, owner, argument, "finite everywhere", f"{bad} in row {row}")
+    enough = array.shape[0] >= at_least_rows
+    wanted = f"an array of at least {at_least_rows} row{'s' if at_least_rows != 1 else ''}"
+    check(enough, owner, argument, wanted, f"shape {array.shape}")
+    check(array.size > 0, owner, argument, "an array with entries", f"shape {array.shape}")
+    came, array = array.reshape(len(array), -1), array.astype(np.float32)
+    finite_ = np.isfinite(array.reshape(came.shape))
+    if finite and not finite_.all():
+        row = int(np.argmin(finite_.all(axis=1)))
+        bad = came[row, int(np.argmin(finite_[row]))]
+        beyond = ", which is beyond float32" if np.isfinite(bad) else ""
+        check(False, owner, argument, "finite everywhere", f"{bad} in row {row}{beyond}")
     return array
 
 

@@ -227,6 +227,8 @@ def replace(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
             {"energy": "energy_options", "objective": "objective_options"}.get(head, head) if tail else head
         )
         names = [n for n in top if n not in SECTIONS] if not tail else list(SECTIONS)
+        if tail and head not in names:
+            check_choice("configuration", "section", head, SECTIONS.values())
         check_choice("configuration", "option", head, names)
         if tail:
             section = getattr(config, head)

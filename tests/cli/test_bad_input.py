@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -31,6 +33,12 @@ def files(here):
     (here / "unknown.json").write_text('{"fit": {"stesp": 3}}')
     (here / "mine.yaml").write_text("fit: 3")
     np.save(here / "inf.npy", np.array([[1.0, np.inf], [1, 2]]))
+    np.save(here / "beyond.npy", np.array([[1.0, 1e39], [1, 2]]))
+    np.save(here / "no-columns.npy", np.ones((5, 0)))
+    (here / "classes" / "cats").mkdir(parents=True)
+    (here / "run").mkdir()
+    for name in ("config.json", "run.json"):
+        (here / "run" / name).write_text("{}")
     np.save(here / "objects.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
     (here / "no-images").mkdir()
     (here / "used").mkdir()
@@ -45,7 +53,9 @@ def contents(folder):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("", "DATA must be given"),
+        ("", "DATA must be given: a data set by name, a file or a folder"),
+        ("", "got nothing."),
+        ("run", "DATA must be data, not a run (to continue it: energax train --resume run)"),
         ("missing.csv", "an existing file or folder"),
         ("digitz", "did you mean 'digits'?"),
         ("nan.csv", "'b' must be finite and never blank; got 'nan' on line 3"),
@@ -57,11 +67,14 @@ def contents(folder):
         ("ragged.csv", "2 columns wide"),
         ("twice.csv", "different names of columns; got 'a' twice"),
         ("semicolons.csv", "got '1;2' on line 2 (commas, not ';', part the columns)"),
-        ("inf.npy", "finite"),
+        ("inf.npy", "finite everywhere; got inf in row 0."),
+        ("beyond.npy", "finite everywhere; got 1e+39 in row 0, which is beyond float32"),
+        ("no-columns.npy", "an array with entries; got shape (5, 0)"),
         ("garbage.npy", "plain NumPy arrays"),
         ("objects.npy", "pickled Python objects"),
         ("notes.txt", "a file ending in"),
         ("no-images", "a folder with images"),
+        ("classes", "got 'classes', whose subfolders are not looked into"),
         ("far.csv", "'a', which varies by 0.002 around 1000000"),
         ("digits --energy mpl", "did you mean 'mlp'?"),
         ("digits --objective multiscal", "did you mean 'multiscale'?"),
@@ -73,6 +86,8 @@ def contents(folder):
         ("digits --set objective.sigma_min=-1", "sigma_min must be a finite number above 0; got -1"),
         ("digits --objective denoising --set objective.sigma=-0.3", "sigma must be a finite number above 0"),
         ("digits --set objective.levels=7", "a divisor of the batch size"),
+        ("digits --set energy.width=999999999", "the energy must be of a size that this machine holds"),
+        ("digits --set fti.steps=3", "section must be one of 'energy', 'objective', 'fit', 'sampler'"),
         ("digits --set energy.width=0", "width must be a whole number of at least 1"),
         ("digits --set energy.activation=swish", "activation must be one of"),
         ("digits --set sampler.hold=0", "hold must be a whole number of at least 1"),
@@ -167,6 +182,7 @@ def run(digits_run, here):
     np.save(here / "images.npy", np.zeros((2, 64), np.float32))
     np.save(here / "flat.npy", np.zeros((2, 63), np.float32))
     np.save(here / "nan.npy", np.full((2, 64), np.nan))
+    np.save(here / "huge.npy", np.full((2, 64), 1e30))
     np.save(here / "mask-whole.npy", np.ones((8, 8), bool))
     np.save(here / "mask-small.npy", np.ones((8, 7), bool))
     np.save(here / "mask-grey.npy", np.full((8, 8), 0.5))
@@ -180,6 +196,8 @@ def run(digits_run, here):
     [
         ("sample missing", "no such folder"),
         ("sample rum", "there are run in"),
+        ("sample .", "there are run in ."),
+        ("sample run -n 99999999999999999999", "-n must be at most"),
         ("sample notes.txt", "a folder made by `energax train`"),
         ("sample run -n 0", "-n must be a whole number of at least 1"),
         ("sample run --seed -1", "--seed must be a whole number of at least 0"),
@@ -190,6 +208,8 @@ def run(digits_run, here):
         ("denoise run notes.txt", "a file ending in"),
         ("denoise run flat.npy", "of shape (n, 64) or (n, 8, 8) or (n, 8, 8, 1); got shape (2, 63)"),
         ("denoise run nan.npy", "finite"),
+        ("denoise run huge.npy", "something finite; got 2 rows that are not (0, 1)"),
+        ("score run huge.npy", "something finite; got 2 rows that are not (0, 1)"),
         ("denoise run images.npy --out images.npy", "another file than the one that is read"),
         ("denoise run images.npy --out clean.txt", "a .npy file"),
         ("denoise run images.npy --out nowhere/clean.npy", "in an existing folder"),
@@ -214,6 +234,18 @@ def test_using_a_run_refuses(energax, run, here, words, said):
     assert said in err
     assert out == ""
     assert contents(here) == before
+
+
+@pytest.mark.parametrize("command", ["denoise", "score"])
+def test_other_units_are_told_of(energax, run, here, command):
+    x = np.random.default_rng(0).random((3, 64))
+    for times in (1, 255):
+        np.save(here / "rows.npy", times * x)
+        status, _, err = energax(command, run, "rows.npy")
+        assert status == 0
+        assert ("note: most rows of rows.npy are far from all training data from 0 to 1" in err) == (
+            times > 1
+        )
 
 
 def test_names_of_masks_are_for_images(energax, table_run, table_file):
@@ -254,6 +286,19 @@ def test_a_damaged_run(energax, run, name):
         status, _, err = energax(*words)
         assert status == 2
         assert err.count(name) == 1
+
+
+def test_nobody_need_listen(run):
+    for closed in ("1>&-", "2>&-", "0<&-"):
+        done = subprocess.run(["sh", "-c", f'exec "$0" -m energax.cli info run {closed}', sys.executable])
+        assert done.returncode == 0
+
+
+def test_facts_without_the_data_are_refused(energax, run):
+    (run / "run.json").write_text("{}")
+    status, _, err = energax("report", run)
+    assert status == 2
+    assert "run.json is damaged: it does not say what the run began with." in err
 
 
 def test_a_finished_run_says_so(energax, run):

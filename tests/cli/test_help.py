@@ -10,8 +10,8 @@ from energax.cli import main
 from energax.cli.names import DATA_NAMES, TOY_NAMES
 
 COMMANDS = (
-    *("train", "distil", "sample", "denoise", "inpaint", "score", "test", "compare", "outliers", "info"),
-    *("report", "evaluate", "reproduce", "demo"),
+    *("train", "distil", "sample", "denoise", "inpaint", "restore", "compose", "score", "info", "report"),
+    *("test", "compare", "evaluate", "outliers", "reproduce", "demo"),
 )
 
 
@@ -35,6 +35,15 @@ def test_every_help_shows_an_example(energax, command):
     assert status == 0
     assert "For example:" in out
     assert f"energax {command}" in out.split("For example:")[1]
+
+
+def test_what_is_laid_out_by_hand_fits_a_terminal():
+    from energax.cli.app import app
+
+    for command in COMMANDS:
+        text = app[command].default_command.__doc__.partition("\nParameters\n")[0]
+        wide = [line for line in text.splitlines() if line.startswith(" ") and len(line) > 80]
+        assert not wide, (command, wide)
 
 
 def test_names_are_the_librarys():
@@ -67,7 +76,7 @@ def test_train_help_lists_every_name(energax):
         (["train", "digits", "--device", "cuda"], '"cpu", "gpu", "tpu"'),
         (["sample"], "RUN requires an argument"),
         (["inpaint", "run", "images.npy"], "--mask requires an argument"),
-        (["info", "run", "too", "many"], "Unused"),
+        (["info", "run", "too", "many"], "'too many' is more than `energax info` takes"),
     ],
 )
 def test_wrong_words_get_one_sentence(energax, here, words, said):

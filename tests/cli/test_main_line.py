@@ -111,6 +111,20 @@ def test_an_array_of_images_gets_the_preset_of_images(energax, here):
     assert "(9, 9, 3)" in out
 
 
+def test_rows_of_grids_are_told_from_images(energax, here):
+    for shape in ((40, 8, 8), (40, 8, 8, 1), (40, 8)):
+        np.save(here / "rows.npy", np.random.default_rng(0).random(shape))
+        status, _, err = energax("train", "rows.npy", "--dry-run")
+        assert status == 0
+        assert ("note: rows (n, 8, 8) are no images" in err) == (shape == (40, 8, 8))
+
+
+def test_what_to_do_next_can_be_typed(energax, tiny, here):
+    status, out, err = energax("train", "two-moons", *tiny, "--steps", "1", "--out", "a run")
+    assert status == 0, err
+    assert out.endswith("next: energax sample 'a run'\n")
+
+
 def test_train_with_a_file_and_tensorboard(energax, tiny, here):
     (here / "mine.toml").write_text('data = "two-moons"\nseed = 2\n[fit]\nsteps = 3\n')
     status, _, err = energax("train", "--config", "mine.toml", *tiny, "--out", "run", "--tensorboard")
@@ -157,7 +171,9 @@ def test_sample_with_another_schedule(energax, run):
 
 
 def test_sample_a_table_in_its_own_units(energax, people):
-    assert energax("sample", people, "-n", 40)[0] == 0
+    status, out, _ = energax("sample", people, "-n", 40)
+    assert status == 0
+    assert out == f"40 samples in {people}/samples.npz and samples.csv, shown in {people}/samples.png\n"
     table = read_table(people / "samples.csv")
     assert table.columns == ("height", "weight", "score")
     np.testing.assert_allclose(table.rows, np.load(people / "samples.npz")["samples"], rtol=1e-5)

@@ -130,7 +130,7 @@ def test_a_full_disk_loses_nothing(energax, digits_run, here):
         text=True,
         timeout=120,
     )
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == 1, done.stderr  # a machine that would not go on
     assert done.stderr.startswith("energax: error: ")
     assert done.stderr.count("\n") == 1
     assert "the newest whole one is of step 10" in done.stderr

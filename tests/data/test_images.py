@@ -58,7 +58,7 @@ def test_refusals_name_the_file(tmp_path):
         read_images(tmp_path)
     save(tmp_path, "a.png", GRAY)
     save(tmp_path, "b.png", GRAY.T)
-    expected = r"read_images: b\.png must be 3 × 4 pixels like a\.png \(or give resize\); got 4 × 3\."
+    expected = r"read_images: b\.png must be 3 × 4 pixels like a\.png \(.*`resize`.*\); got 4 × 3\."
     with pytest.raises(InputError, match=expected):
         read_images(tmp_path)
     content = (tmp_path / "a.png").read_bytes()

@@ -16,7 +16,7 @@ from energax.checks import InputError
 
 __all__ = ["Stopped", "main"]
 
-BAD_INPUT, DIVERGED, INTERRUPTED = 2, 3, 130
+STUCK, BAD_INPUT, DIVERGED, INTERRUPTED = 1, 2, 3, 130
 
 
 class Stopped(Exception):
@@ -35,16 +35,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv
         The words after the program's name; those it was started with if None.
     """
-    from cyclopts import CycloptsError
+    from cyclopts import CycloptsError, UnusedCliTokensError
 
     from energax.cli.app import app
 
+    for name in ("stdout", "stderr"):  # closed by whoever started this
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         status = app(
             words, exit_on_error=False, print_error=False, verbose=False, result_action="return_value"
         )
         sys.stdout.flush()
+    except UnusedCliTokensError as error:
+        command = " ".join(("energax", *(error.command_chain or ())))
+        besides = " ".join(error.unused_tokens or ())
+        return _say(f"error: {besides!r} is more than `{command}` takes: see `{command} --help`.", BAD_INPUT)
     except CycloptsError as error:
         return _say(f"error: {error}", BAD_INPUT)
     except InputError as error:
@@ -58,14 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MemoryError:
-        return _say("error: the memory of this machine is exhausted.", 1)
+        return _say("error: the memory of this machine is exhausted.", STUCK)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        return _say(f"error: {error.strerror or error}{where}.", 1)
+        return _say(f"error: {error.strerror or error}{where}.", STUCK)
     except RuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return _say("error: the memory of the device is exhausted: ask for fewer at a time.", 1)
+        return _say("error: the memory of the device is exhausted: ask for fewer at a time.", STUCK)
     return status if isinstance(status, int) else 0
 
 

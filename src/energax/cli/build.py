@@ -17,6 +17,7 @@ from energax.cli import stacks
 from energax.config import RunConfig, replace
 from energax.data import Dataset, Pipeline, Reshape, preprocessing
 from energax.derivatives import Score
+from energax.devices import memory
 from energax.options import MACHINES, DynamicsOptions, FlowContrastOptions, of_bits, walls_of
 from energax.samplers.pools import Normal, Replay
 from energax.tasks import way
@@ -271,6 +272,10 @@ def _model(config: RunConfig, shape: tuple[int, ...], seen: np.ndarray, key: Arr
     if config.energy in FIELDS:
         allowed = f"an energy (mlp, mixer or resnet) for the objective {config.objective}"
         check(config.objective in FIELDS_DO, "train", "--energy", allowed, config.energy)
+    # An array that no memory holds would end the process in XLA, not in a sentence.
+    drafted = 4 * parameters(eqx.filter_eval_shape(made, shape, **options, key=key))
+    allowed = f"of a size that this machine holds ({memory() / 2**30:.0f} GiB)"
+    check(drafted <= memory(), "train", "the energy", allowed, f"{drafted / 2**30:,.0f} GiB of parameters")
     network = on_base(made(shape, **options, key=key), config, seen)
     model = Score(network) if config.energy in FIELDS else network
     if not told:
@@ -312,5 +317,6 @@ def _trace(objective: Any, energy: Any, batch: int, shape: tuple[int, ...]) -> N
 
 
 def parameters(energy: Any) -> int:
-    """Return how many numbers are learned."""
-    return sum(a.size for a in jax.tree.leaves(eqx.filter(energy, eqx.is_inexact_array)))
+    """Return how many numbers are learned, also of an energy of shapes alone."""
+    shaped = (a for a in jax.tree.leaves(energy) if eqx.is_array(a) or isinstance(a, jax.ShapeDtypeStruct))
+    return sum(math.prod(a.shape) for a in shaped if jnp.issubdtype(a.dtype, jnp.inexact))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def compose(runs: Sequence[Path], *, weights: str | None, temperature: float, ou
         modelfile.save(run.model, whole, preprocessing=first.pipeline, about=about)
 
     RunFolder.create(out, first.config, facts, owner=command, fill=fill)
-    print(f"{out}: {len(parts)} energies in one; next: energax sample {out}")
+    print(f"{out}: {len(parts)} energies in one; next: energax sample {shlex.quote(str(out))}")
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ def distil(
         "A discrepancy of scores hardly sees how much mass lies in which of several far modes, and sees "
         "little in many columns: look at the draws, too, beside those of the run."
     )
-    print(f"next: energax sample {out}")
+    print(f"next: energax sample {shlex.quote(str(out))}")
     return 0
 
 

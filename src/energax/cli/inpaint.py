@@ -11,9 +11,10 @@ import jax
 import numpy as np
 
 from energax import tasks
-from energax.checks import InputError, check, check_seed
+from energax.checks import InputError, check, check_seed, first_few
 from energax.cli.images import IMAGES_SHOWN, save_grid
-from energax.cli.sample import sampling
+from energax.cli.sample import holding, sampling
+from energax.cli.show import counted
 from energax.cli.targets import save_array, target_file
 from energax.cli.trained import Trained
 from energax.tasks.rows import map_rows
@@ -36,10 +37,12 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
     # What is missing is set to the middle of the data, so that nothing of it can leak through.
     given = np.where(known, rows, np.float32((trained.low + trained.high) / 2))
     reached = map_rows(lambda c: _reached(trained.pipeline, *c), (given, (~known).astype(np.float32)))
+    start = trained.to_model(given)
+    trained.tell_of_units(start, Path(file).name)
     with sampling(the_way.horizon, "inpainting") as progress:
         filled = tasks.inpaint(
             trained.energy,
-            trained.to_model(given),
+            start,
             ~reached,
             key=jax.random.key(seed),
             sigma_0=unit,
@@ -49,11 +52,14 @@ def inpaint(run: Path, file: str, *, mask: str, seed: int, out: Path | None) -> 
             progress=progress,
         )
     lost = np.flatnonzero(~trained.stayed(filled))
+    hint = holding(trained.config, the_way.sampler)
+    allowed = f"a model that holds its chains ({hint})"
+    check(len(lost) < len(rows), "inpaint", "RUN", allowed, f"{len(rows)} chains of {len(rows)} that left")
     if len(lost):
-        print(f"note: the chains of rows {', '.join(map(str, lost))} left all bounds", file=sys.stderr)
+        print(f"note: the chains of rows {first_few(lost)} left all bounds; {hint}", file=sys.stderr)
     whole = np.where(known, rows, trained.to_data(filled))
     save_array(target, layout.back(whole).reshape(layout.shape))
-    print(f"{len(rows)} rows in {target}; what was known is kept bit for bit")
+    print(f"{counted(len(rows), 'row')} in {target}; what was known is kept bit for bit")
     if trained.image is not None:
         shown = slice(IMAGES_SHOWN)
         before = trained.pixels(rows[shown])

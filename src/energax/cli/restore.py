@@ -14,6 +14,7 @@ from energax import tasks
 from energax.checks import check, check_integer, check_number, check_seed
 from energax.cli.images import IMAGES_SHOWN, save_grid
 from energax.cli.sample import sampling
+from energax.cli.show import counted
 from energax.cli.targets import save_array, target_file
 from energax.cli.trained import Trained
 from energax.data import Pipeline, read_table
@@ -92,7 +93,7 @@ def restore(
     restored = drawn.reshape(draws, len(y), *drawn.shape[1:]).mean(axis=0)
     save_array(target, restored if layout is None else layout.back(restored))
     what = "draws" if draws == 1 else f"means of {draws} draws"
-    print(f"{len(y)} rows in {target}: {what} of what gives such observations")
+    print(f"{counted(len(y), 'row')} in {target}: {what} of what gives such observations")
     lost = np.flatnonzero(~np.isfinite(restored).reshape(len(y), -1).all(axis=1))
     if len(lost):
         print(

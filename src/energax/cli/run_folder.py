@@ -137,8 +137,13 @@ class RunFolder:
         """
         run = cls(path)
         if not (path / "config.json").is_file():
-            folder = path.parent
-            others = sorted(p.parent.name for p in folder.glob("*/config.json")) if folder.is_dir() else []
+            # A folder of runs is named in place of one of them, or one's name is misspelled.
+            found = {
+                folder: sorted(p.parent.name for p in folder.glob("*/config.json"))
+                for folder in (path, path.parent)
+                if folder.is_dir()
+            }
+            folder, others = next(((f, names) for f, names in found.items() if names), (path, []))
             hint = f" (there are {', '.join(others[:5])} in {folder})" if others else ""
             what = "no such folder" if not path.exists() else "one without config.json"
             check(False, owner, "RUN", f"a folder made by `energax train`{hint}", f"{path}, {what}")
@@ -221,7 +226,9 @@ class RunFolder:
             return self._data
         from energax.data import load
 
-        config, known = self.config, self.facts["data"]
+        config, known = self.config, self.facts.get("data", {})
+        if not {"sha256", "rows"} <= known.keys():
+            raise InputError(f"{self.path / 'run.json'} is damaged: it does not say what the run began with.")
         dataset = load(config.data, seed=config.seed)
         same = fingerprint(dataset.train) == known["sha256"]
         allowed = f"the {known['rows']} rows that {self.path} began with (their SHA-256 is in run.json)"

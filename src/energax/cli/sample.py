@@ -17,9 +17,11 @@ from energax import tasks
 from energax.checks import InputError, check, check_integer, check_seed
 from energax.cli import chains
 from energax.cli.images import draw_clouds, draw_strip, draw_trace, save_grid
+from energax.cli.show import counted
 from energax.cli.targets import target_folder, write_csv
 from energax.cli.trained import Trained
 from energax.config import RunConfig, replace
+from energax.devices import memory
 from energax.files import write_whole
 from energax.options import MACHINES, ChainOptions, DynamicsOptions
 from energax.progress import ProgressBar
@@ -46,6 +48,7 @@ CHAINS_SHOWN, POINTS_SHOWN, TIMES_SHOWN, RECORDS = 6, 400, 10, 54
 TOO_LARGE = 0.5  # acceptance of corrected Langevin steps: 0.574 is best, and what is above it errs little
 OF_FLOWS = "flow"
 BESIDE = ("samples.png", "samples.csv", "energy.csv", "energy.png", "annealing.png")
+LARGEST = 2**31 - 1  # chains that 32 bits count
 FEW_SWAPS = 0.1  # of a pair's tries: below, replicas hardly travel past it
 SCHEDULE = {"hold", "anneal", "cool", "noise_max", "epsilon"}
 # What each sampler's command line does not speak of.
@@ -108,6 +111,8 @@ def sample(
         idle = "warmup" in options and not trained.way.warmup
         allowed = "left out: block Gibbs and an anneal have nothing to warm up"
         check(not idle, "sample", "--warmup", allowed, options.get("warmup"))
+        most = int(min(memory() / (4 * trained.size), LARGEST))
+        check(n <= most, "sample", "-n", f"at most {most:,}, which the memory of this machine holds", n)
         every = None if inference_data is None else chains.spacing(trained, n)
         folder = target_folder(out, run)
         drawn = draw(trained, n, seed, every=every)
@@ -121,7 +126,8 @@ def sample(
             assert drawn.chains is not None
             assert every is not None
             chains.keep(inference_data, trained, drawn.chains, every, type(drawn.way.sampler).__name__)
-    print(f"{len(samples)} samples in {folder / 'samples.npz'}, shown in {folder / 'samples.png'}")
+    files = f"{folder / 'samples.npz'}{' and samples.csv' if trained.kind == 'table' else ''}"
+    print(f"{counted(len(samples), 'sample')} in {files}, shown in {folder / 'samples.png'}")
     return 0
 
 

@@ -11,7 +11,7 @@ from energax.cli.distilled import Distilled
 from energax.cli.run_folder import RunFolder
 from energax.config import to_dict
 
-__all__ = ["describe_log_z", "info", "print_table"]
+__all__ = ["counted", "describe_log_z", "info", "print_table"]
 
 TRUSTED = 100  # effective draws: with fewer, a few weights decide and the error is too small itself
 
@@ -85,6 +85,11 @@ def describe_log_z(found: dict[str, float]) -> str:
     worth = f"{found['effective']:,.0f} effective draws"
     doubt = ", too few to trust" if found["effective"] < TRUSTED else ""
     return f"{found['value']:.4f} ± {found['standard_error']:.2g} ({worth}{doubt})"
+
+
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """Return how many there are, as in "1 row" and "2 rows"."""
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
 
 
 def _health(records: Sequence[dict[str, Any]], facts: dict[str, Any]) -> dict[str, str]:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from energax._version import __version__
 from energax.checks import InputError, check
-from energax.cli import DIVERGED, INTERRUPTED, Stopped
+from energax.cli import DIVERGED, INTERRUPTED, STUCK, Stopped
 from energax.cli.device import prepare
 from energax.cli.names import DATA_NAMES, TOY_NAMES
 from energax.cli.run_folder import RunFolder, check_free, fingerprint
 from energax.cli.settings import describe, parse_sets, read_file, resolve, seed_of
-from energax.cli.show import describe_log_z
+from energax.cli.show import counted, describe_log_z
 from energax.config import to_dict
 
 if TYPE_CHECKING:
@@ -54,8 +54,11 @@ def train_run(
     layers = read_file(file), parse_sets(sets), dict(flags or {})
     source = data or layers[1].get("data") or layers[0].get("data")
     allowed = "given: a data set by name, a file or a folder (`energax train --help` lists the names)"
-    check(isinstance(source, str) and source, "train", "DATA", allowed, source)
+    check(isinstance(source, str) and source, "train", "DATA", allowed, source or "nothing")
     assert isinstance(source, str)
+    trained = all((Path(source).expanduser() / name).is_file() for name in ("config.json", "run.json"))
+    allowed = f"data, not a run (to continue it: energax train --resume {shlex.quote(source)})"
+    check(not trained, "train", "DATA", allowed, source)
     out = Path("runs") / Path(source).expanduser().resolve().stem if out is None else out
     if not dry_run:
         check_free("train", out, " (or use --resume to continue a run)")
@@ -81,8 +84,11 @@ def train_run(
         f"{len(r):,} {what}" for r, what in ((dataset.train, "to train on"), (dataset.test, "held out"))
     )
     n = len(dataset.train)
+    if dataset.kind == "table" and len(dataset.event_shape) > 1:
+        rest = ", ".join(map(str, dataset.event_shape))
+        print(f"note: rows (n, {rest}) are no images; those are (n, height, width, 1 or 3)", file=sys.stderr)
     if n < FEW:
-        said = f"{n} row{'s' if n > 1 else ''} to train on {'are' if n > 1 else 'is'} few"
+        said = f"{counted(n, 'row')} to train on {'are' if n > 1 else 'is'} few"
         print(f"note: {said}: a model learns them by heart rather than their law", file=sys.stderr)
     shape, size = parts.energy.event_shape, parameters(parts.energy)
     print(f"\n{dataset.name}: {rows}; the model sees events {shape} and has {size:,} parameters", flush=True)
@@ -149,6 +155,7 @@ def _longer(run: RunFolder, done: int) -> str:
 def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
     from energax.cli.stacks import pretrained
     from energax.training import DivergenceError, fit
+    from energax.training.checkpoint import Unwritable
 
     config, dataset = parts.config, parts.dataset
     spent, began = run.facts.get("seconds", 0.0), time.perf_counter()
@@ -182,12 +189,16 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
         status = "diverged"
         raise Stopped(f"error: {error}{_diverged(run, parts, error)}", DIVERGED) from None
     except InputError as error:
+        again = f"{str(error).rstrip('.')}; to continue: {run.resume_command}"
+        if isinstance(error, Unwritable):
+            raise Stopped(f"error: {again}", STUCK) from error
         if run.latest is None:
             raise Unsuited(str(error)) from error
-        raise InputError(f"{str(error).rstrip('.')}; to continue: {run.resume_command}") from error
+        raise InputError(again) from error
     except OSError as error:
         kept = f"the newest whole checkpoint is of step {run.latest}; to continue: {run.resume_command}"
-        raise InputError(f"train: {run.path} cannot be written: {error.strerror or error}; {kept}") from error
+        sentence = f"train: {run.path} cannot be written: {error.strerror or error}; {kept}"
+        raise Stopped(f"error: {sentence}", STUCK) from error
     except KeyboardInterrupt:
         status = "interrupted"
         raise Stopped(_interrupted(run, None), INTERRUPTED) from None
@@ -210,7 +221,7 @@ def _fit(run: RunFolder, parts: Any, tensorboard: bool) -> int:
     print(f"{steps:,} steps in {seconds:.0f} s: {', '.join(losses)}")
     if log_z is not None:
         print(f"log Z {describe_log_z(log_z)}, by importance sampling from the noise")
-    print(f"next: energax sample {run.path}")
+    print(f"next: energax sample {shlex.quote(str(run.path))}")
     return 0
 
 

@@ -6,6 +6,7 @@ model translates, and what it does to volumes is part of every energy reported.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from energax.tasks.rows import map_rows, to_data, to_model
 
 __all__ = ["Trained"]
 
+FAR = 4  # so many times farther out than data and noise together the typical row is in other units
 LOST = 10  # a chain so many times farther out than data and noise together will not come back
 
 
@@ -59,7 +61,7 @@ class Trained:
             self.config: RunConfig = from_dict(self.about["config"])
             self.way, self.center = way(self.config), float(self.about["center"])
             self.energy: Any = self.way.of_rows(file.model)
-            self.bound = LOST * (float(self.about["reach"]) + self.way.start)
+            self.bound = float(self.about["reach"]) + self.way.start
             facts = self.about["data"]
             self.kind, self.event = facts["kind"], tuple(facts["event_shape"])
             self.image = None if facts["image_shape"] is None else tuple(facts["image_shape"])
@@ -122,7 +124,18 @@ class Trained:
     def stayed(self, z: np.ndarray) -> np.ndarray:
         """Return which rows of model units lie where a chain can be, shape (n,)."""
         # Written so that NaN compares as lost.
-        return np.abs(z - self.center).reshape(len(z), -1).max(axis=1) <= self.bound
+        return self._extent(z) <= LOST * self.bound
+
+    def tell_of_units(self, z: np.ndarray, name: str) -> None:
+        """Say that most rows of a file, given in model units, are far from all that was learned from."""
+        if np.median(self._extent(z)) > FAR * self.bound:
+            span = f"training data from {self.low:.4g} to {self.high:.4g}"
+            print(
+                f"note: most rows of {name} are far from all {span}: are the units the same?", file=sys.stderr
+            )
+
+    def _extent(self, z: np.ndarray) -> np.ndarray:
+        return np.abs(z - self.center).reshape(len(z), -1).max(axis=1)
 
     @property
     def states(self) -> str | None:

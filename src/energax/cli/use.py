@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from energax import tasks
-from energax.checks import check, check_seed
+from energax.checks import check, check_finite_rows, check_seed
 from energax.cli.flips import Flips, restore_by_hand, restore_run
 from energax.cli.images import IMAGES_SHOWN, save_grid
+from energax.cli.show import counted
 from energax.cli.targets import save_array, target_file, write_csv
 from energax.cli.trained import Trained
 from energax.energies import Ising
 from energax.training.log import read_metrics
 
 __all__ = ["denoise", "report", "score"]
+
+NEAR = "of rows of which the model says something finite"
 
 
 def denoise(
@@ -36,11 +39,14 @@ def denoise(
     allowed = "given for a noise-conditional model" if told else "left out: this model is not told the noise"
     unit = trained.unit
     check((sigma is not None) == told, "denoise", "--sigma", allowed, sigma)
-    z = tasks.denoise(trained.energy, trained.to_model(noisy), sigma_0=unit, sigma=sigma)
-    clean = trained.to_data(z)
+    z = trained.to_model(noisy)
+    clean = trained.to_data(tasks.denoise(trained.energy, z, sigma_0=unit, sigma=sigma))
+    check_finite_rows("denoise", Path(file).name, clean, NEAR)
+    trained.tell_of_units(z, Path(file).name)
     save_array(target, layout.back(clean).reshape(layout.shape))
     moved = float(np.sqrt(np.mean((clean - noisy) ** 2)))
-    print(f"{len(noisy)} rows in {target}; the noise removed has root mean square {moved:.4g} an entry")
+    removed = f"the noise removed has root mean square {moved:.4g} an entry"
+    print(f"{counted(len(noisy), 'row')} in {target}; {removed}")
     if trained.image is not None:
         shown = slice(IMAGES_SHOWN)
         save_grid(target.with_suffix(".png"), [trained.pixels(noisy[shown]), trained.pixels(clean[shown])])
@@ -66,11 +72,14 @@ def score(
     rows, _ = trained.read(file)
     target = None if out is None else target_file(out, file, out.name, "score", suffix=".csv")
     energies = trained.score(rows)
+    check_finite_rows("score", Path(file).name, energies, NEAR)
+    trained.tell_of_units(trained.to_model(rows), Path(file).name)
     if target is None:
         print("\n".join(f"{energy:.7g}" for energy in energies))
         return 0
     write_csv(target, ("energy",), energies[:, None])
-    print(f"{len(rows)} energies in {target}: median {np.median(energies):.4g}, largest {energies.max():.4g}")
+    spread = f"median {np.median(energies):.4g}, largest {energies.max():.4g}"
+    print(f"{counted(len(rows), 'energy', 'energies')} in {target}: {spread}")
     return 0
 
 
@@ -91,10 +100,10 @@ def _score_likelihood(run: Path, file: str, *, probes: int | None, seed: int, ou
     if target is None:
         print(",".join(columns))
         print("\n".join(",".join(f"{value:.7g}" for value in row) for row in table))
-        print(f"{len(rows)} log-likelihoods: {said}", file=sys.stderr)
+        print(f"{counted(len(rows), 'log-likelihood')}: {said}", file=sys.stderr)
         return 0
     write_csv(target, tuple(columns), table)
-    print(f"{len(rows)} log-likelihoods in {target}: {said}")
+    print(f"{counted(len(rows), 'log-likelihood')} in {target}: {said}")
     return 0
 
 

@@ -76,7 +76,9 @@ def read_images(folder: str | Path, resize: int | tuple[int, int] | None = None)
         for path in folder.iterdir()
         if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
     )
-    check(files, "read_images", "folder", f"a folder with images ({', '.join(SUFFIXES)})", repr(str(folder)))
+    deeper = any(path.is_dir() for path in folder.iterdir())
+    got = repr(str(folder)) + (", whose subfolders are not looked into" if deeper else "")
+    check(files, "read_images", "folder", f"a folder with images ({', '.join(SUFFIXES)})", got)
     pictures = []
     for path in files:
         picture = open_image("read_images", path)
@@ -88,7 +90,7 @@ def read_images(folder: str | Path, resize: int | tuple[int, int] | None = None)
         if pictures and pixels.shape[:2] != pictures[0].shape[:2]:
             first = " × ".join(map(str, pictures[0].shape[:2]))
             here = " × ".join(map(str, pixels.shape[:2]))
-            allowed = f"{first} pixels like {files[0].name} (or give resize)"
+            allowed = f"{first} pixels like {files[0].name} (in Python, `resize` brings all to one size)"
             check(False, "read_images", path.name, allowed, here)
         pictures.append(pixels if pixels.ndim == 3 else pixels[..., None])
     channels = max(picture.shape[-1] for picture in pictures)

@@ -7,6 +7,8 @@ any moment leaves only whole checkpoints behind.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from energax.checks import InputError, check
 from energax.config import FitConfig
 from energax.training.state import FitState
 
-__all__ = ["Checkpoints"]
+__all__ = ["Checkpoints", "Unwritable"]
 
 
 def _flatten(state: FitState) -> dict[str, jax.Array]:
@@ -41,6 +43,10 @@ def _unflatten(values: dict[str, jax.Array], like: FitState) -> FitState:
         return value
 
     return structure.unflatten([restore(path, leaf) for path, leaf in leaves])
+
+
+class Unwritable(InputError):
+    """A checkpoint that the machine would not write, which is no mistake in what was asked."""
 
 
 class Checkpoints:
@@ -99,7 +105,7 @@ class Checkpoints:
 
         Raises
         ------
-        InputError
+        Unwritable
             If it cannot be written (a full disk, say). Older checkpoints are untouched.
         """
         if self.latest is not None and self.latest >= step:
@@ -113,8 +119,10 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             for partial in self.folder.glob(f"*{step}.orbax-checkpoint-tmp*"):
                 shutil.rmtree(partial, ignore_errors=True)
-            reason = str(error).splitlines()[0][:200]
-            raise InputError(
+            # TensorStore names its files at length before it says what every full disk is told by.
+            full = os.strerror(errno.ENOSPC)
+            reason = full if full in str(error) else str(error).splitlines()[0][:200]
+            raise Unwritable(
                 f"fit: the checkpoint of step {step} could not be written to {self.folder}: {reason}; "
                 f"the newest whole one is of step {self.latest}."
             ) from error

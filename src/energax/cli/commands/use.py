@@ -32,7 +32,7 @@ def sample(
     inference_data: Path | None = None,
     out: Path | None = None,
 ) -> int:
-    """Draw samples by the dynamics that suit the objective, and show how they came about.
+    r"""Draw samples by the dynamics that suit the objective, and show how they came about.
 
     An energy of many noise levels is annealed in temperature, a noise-conditional model in
     noise; what was trained without noise is sampled at T = 1 for all the steps together. A multigrid
@@ -44,16 +44,17 @@ def sample(
         mala                the same steps, each accepted or refused: for
                             whatever was trained without noise
         hmc, nuts           paths of many gradients, a tenth as many: for narrow
-                            or correlated laws. Chains of nuts wait for the longest path
+                            or correlated laws; nuts waits for its longest path
 
     Where nothing is annealed they are warmed up first (--warmup steps), which finds step and masses.
 
     Modes that no such chain passes between are weighed by replicas at several temperatures, for an
     energy that nothing anneals and for a Boltzmann machine:
 
-        tempering           HMC (of a machine block Gibbs) at each of --temperatures,
-                            neighbours changing places; as many times dearer as there are.
-                            Says how often each pair did: the least is where more are wanted
+        tempering           HMC (of a machine block Gibbs) at each temperature,
+                            neighbours changing places; dearer by their number.
+                            Says how often each pair did: the least is where
+                            more are wanted
 
     A noise-conditional model has three samplers (--sampler):
 
@@ -79,8 +80,8 @@ def sample(
         samples.png     a grid of images, or the samples over held-out data
         samples.csv     for tables, with the names of the columns
         annealing.png   chains over time: noisy above, denoised in one step below
-        energy.csv      mean energy and temperature on the way (shown in energy.png),
-                        where there is one energy for all of it
+        energy.csv      mean energy and temperature on the way (drawn in
+                        energy.png), where there is one energy for all of it
 
     The last state of each chain is a sample. Where the temperature is 1 throughout, --inference-data
     also keeps each chain every k steps of the last half, for ArviZ and `energax test FILE.nc`, and prints
@@ -93,7 +94,8 @@ def sample(
         energax sample runs/digits -n 64
         energax sample runs/digits -n 1000 --seed 1 --anneal 4000 --out better/
         energax sample runs/digits --epsilon 0.5 --out wider/
-        energax sample runs/ncsn --sampler reverse-diffusion --anneal 100 --hold 1 --cool 1
+        energax sample runs/ncsn --sampler reverse-diffusion \
+            --anneal 100 --hold 1 --cool 1
         energax sample runs/ncsn --sampler probability-flow
         energax sample runs/table -n 1000 --sampler nuts
         energax sample runs/fce --sampler flow
@@ -278,7 +280,7 @@ def restore(
     For example:
 
         energax restore runs/digits blurred.npy --operator blur:1.5 --noise 0.02
-        energax restore runs/digits images.npy --operator downsample:2 --degrade --draws 8
+        energax restore runs/digits x.npy --operator downsample:2 --degrade
 
     Parameters
     ----------
