@@ -29,6 +29,7 @@ from energax.presets import preset
 from energax.samplers import Langevin, annealed_langevin, schedules
 from energax.tasks import generate
 from energax.training import fit
+from energax.training.bases import network_options, on_base
 
 __all__ = ["run"]
 
@@ -68,9 +69,10 @@ def run(scale: str, progress: Callable[[str], None]) -> Outcome:
 def _samples(config: RunConfig, x: np.ndarray, sigma: float | None) -> tuple[np.ndarray, float]:
     model_key, fit_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
     network = {"mlp": energies.MLP, "mixer": energies.PatchMixer}[config.energy]
-    options = {name: value for name, value in vars(config.energy_options).items() if name != "base"}
+    options = network_options(config)
     energy = eqx.filter_jit(lambda k: network(x.shape[1:], **options, key=k))(model_key)
     if sigma is None:
+        energy = on_base(energy, config, x[:1000])  # of many levels: one needs no base
         settings = vars(config.objective_options)
         objective: Any = MultiscaleDenoisingScoreMatching(**settings)
         unit, s = settings["sigma_0"], config.sampler
